@@ -1,0 +1,11 @@
+// Package usersv1 is the contract of the users module: its types, its server interface and its client, generated from openapi.yaml.
+package usersv1
+
+import _ "embed"
+
+//go:generate go tool -modfile=../../../tools/go.mod oapi-codegen -config config.yaml openapi.yaml
+
+// Spec is the contract itself, as it is served and validated against.
+//
+//go:embed openapi.yaml
+var Spec []byte

@@ -1,0 +1,302 @@
+// Package migrations holds the schema of every module and brings a database up to it. A folder is a module: its files run in the order
+// of their numbers, in a schema and under a version table of its own, forward only. A module's login owns nothing and has the rights
+// that the files grant it, table by table.
+package migrations
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+//go:embed */*.sql
+var files embed.FS
+
+// jobs names the modules that have background work, and so River's tables in their schema.
+var jobs = []string{"auth", "transactions"}
+
+// riverVersion is pinned: a newer River brings new tables, and those want grants in a file of ours.
+const riverVersion = 8
+
+// lockKey is the advisory lock under which a database is migrated, whoever starts it first.
+const lockKey = 0x67776d69 // "gwmi"
+
+// Modules returns the names of the modules, in alphabetical order.
+func Modules() []string {
+	entries, err := files.ReadDir(".")
+	if err != nil { // it is embedded
+		panic(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// Login returns the name of a module's login role.
+func Login(module string) string { return "groundwork_" + module }
+
+// LocalURL derives the connection string of a module's login from the owner's, for local runs and tests only. Its password comes from
+// the owner's, so no password stands in the code.
+func LocalURL(ownerURL, module string) (string, error) {
+	u, err := url.Parse(ownerURL)
+	if err != nil || u.Host == "" {
+		return "", errors.New("not a postgres:// address")
+	}
+	secret, _ := u.User.Password()
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(module))
+	u.User = url.UserPassword(Login(module), hex.EncodeToString(mac.Sum(nil))[:32])
+	return u.String(), nil
+}
+
+// Version returns the newest version that this program knows of a module's schema.
+func Version(module string) int64 {
+	entries, err := files.ReadDir(module)
+	if err != nil || len(entries) == 0 {
+		return 0
+	}
+	number, _, _ := strings.Cut(entries[len(entries)-1].Name(), "_")
+	version, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		panic("migrations/" + module + ": a file's name begins with its number: " + err.Error())
+	}
+	return version
+}
+
+// Applied returns the version a module's schema is at, asked through any connection that may read its version table.
+func Applied(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, module string) (version int64, err error) {
+	err = db.QueryRow(ctx, `select coalesce(max(version_id), 0) from `+pgx.Identifier{module, "schema_version"}.Sanitize()+` where is_applied`).Scan(&version)
+	return version, err
+}
+
+// Up makes the modules' logins and schemas and brings each to its newest version. ownerURL is the login that owns everything; loginURLs
+// are the modules' own connection strings, whose passwords the logins get (a module without one must have its login already).
+// It may be run by several processes at once and again at any time. Progress goes to out, a line each.
+func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out io.Writer) error {
+	conn, err := pgx.Connect(ctx, ownerURL)
+	if err != nil {
+		return fmt.Errorf("connect as the owner: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lockKey); err != nil {
+		return fmt.Errorf("wait for other migrations to end: %w", err)
+	}
+	for _, module := range Modules() {
+		if err := login(ctx, conn, module, loginURLs[module]); err != nil {
+			return fmt.Errorf("%s: login: %w", module, err)
+		}
+		if err := schema(ctx, conn, ownerURL, module, out); err != nil {
+			return fmt.Errorf("%s: %w", module, err)
+		}
+	}
+	return nil
+}
+
+// login makes a module's role, or checks the one that is there: a wall holds only while the login is nobody special.
+func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
+	role, password := Login(module), ""
+	if loginURL != "" {
+		u, err := url.Parse(loginURL)
+		if err != nil {
+			return errors.New("its address cannot be read") // without err: it holds the password
+		}
+		if u.User.Username() != role {
+			return fmt.Errorf("the module logs in as %s, its address says %q", role, u.User.Username())
+		}
+		password, _ = u.User.Password()
+	}
+	var exists, special bool
+	err := conn.QueryRow(ctx, `
+		select count(*) > 0,
+		       coalesce(bool_or(rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication
+		                or exists (select from pg_auth_members m where m.member = r.oid)), false)
+		from pg_roles r where rolname = $1`, role).Scan(&exists, &special)
+	if err != nil {
+		return err
+	}
+	if special {
+		return fmt.Errorf("%s has attributes or memberships; it must be a plain login", role)
+	}
+	name := pgx.Identifier{role}.Sanitize()
+	var statements []string
+	switch {
+	case !exists:
+		statements = append(statements, fmt.Sprintf("create role %s login password %s", name, quote(password)))
+	case password != "":
+		statements = append(statements, fmt.Sprintf("alter role %s password %s", name, quote(password)))
+	}
+	// Timeouts are the login's: they hold for every connection, whoever opens it (pgbouncer refuses them as start-up parameters).
+	statements = append(statements,
+		fmt.Sprintf("alter role %s set search_path = %s", name, pgx.Identifier{module}.Sanitize()),
+		fmt.Sprintf("alter role %s set statement_timeout = '5s'", name),
+		fmt.Sprintf("alter role %s set lock_timeout = '2s'", name),
+		fmt.Sprintf("alter role %s set idle_in_transaction_session_timeout = '10s'", name),
+		fmt.Sprintf("alter role %s set timezone = 'UTC'", name))
+	if !exists && password == "" {
+		return &NeedsLogin{Role: role, SQL: statements}
+	}
+	for i, s := range statements {
+		_, err := conn.Exec(ctx, s)
+		var pgErr *pgconn.PgError
+		if errors.As(err, &pgErr) && pgErr.Code == "42501" { // insufficient_privilege
+			if exists {
+				return nil // somebody who may has made it; its password and settings are theirs
+			}
+			return &NeedsLogin{Role: role, SQL: statements}
+		}
+		if err != nil {
+			return fmt.Errorf("statement %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// NeedsLogin says that the owner may not make a module's login, and what somebody who may has to run.
+type NeedsLogin struct {
+	Role string
+	SQL  []string
+}
+
+func (e *NeedsLogin) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the owner may not make the login %s, or does not know its password; let an administrator run:\n", e.Role)
+	for _, s := range e.SQL {
+		if before, _, ok := strings.Cut(s, " password "); ok { // never print the real one
+			s = before + " password '…'"
+		}
+		fmt.Fprintf(&b, "  %s;\n", s)
+	}
+	return b.String()
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// schema brings one module's schema to its newest version: River's tables first, because the module's files grant rights on them.
+func schema(ctx context.Context, conn *pgx.Conn, ownerURL, module string, out io.Writer) error {
+	if _, err := conn.Exec(ctx, "create schema if not exists "+pgx.Identifier{module}.Sanitize()); err != nil {
+		return err
+	}
+	if slices.Contains(jobs, module) {
+		pool, err := pgxpool.New(ctx, ownerURL)
+		if err != nil {
+			return err
+		}
+		defer pool.Close()
+		river, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: module})
+		if err != nil {
+			return err
+		}
+		if _, err := river.Migrate(ctx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: riverVersion}); err != nil {
+			return fmt.Errorf("river: %w", err)
+		}
+	}
+	db, provider, err := open(ownerURL, module)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	results, err := provider.Up(ctx)
+	for _, r := range results {
+		fmt.Fprintf(out, "migrated %s to %s (%d ms)\n", module, r.Source.Path, r.Duration.Milliseconds())
+	}
+	return err
+}
+
+func open(ownerURL, module string) (*sql.DB, *goose.Provider, error) {
+	config, err := pgx.ParseConfig(ownerURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	// A migration never queues for a lock for long: everything behind it would wait as well.
+	config.RuntimeParams["lock_timeout"] = "5s"
+	sub, err := fs.Sub(files, module)
+	if err != nil {
+		return nil, nil, err
+	}
+	db := stdlib.OpenDB(*config)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithTableName(module+".schema_version"))
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return db, provider, nil
+}
+
+// State is how far one file of a module is.
+type State struct {
+	Module, File string
+	Applied      bool
+}
+
+// Status lists every file of every module.
+func Status(ctx context.Context, ownerURL string) ([]State, error) {
+	var states []State
+	for _, module := range Modules() {
+		conn, err := pgx.Connect(ctx, ownerURL)
+		if err != nil {
+			return nil, fmt.Errorf("connect as the owner: %w", err)
+		}
+		var known bool
+		err = conn.QueryRow(ctx, `select to_regclass($1) is not null`, module+".schema_version").Scan(&known)
+		conn.Close(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var applied int64
+		db, provider, err := open(ownerURL, module)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			applied, err = provider.GetDBVersion(ctx)
+		}
+		if err = errors.Join(err, db.Close()); err != nil {
+			return nil, err
+		}
+		for _, source := range provider.ListSources() {
+			states = append(states, State{module, source.Path, source.Version <= applied})
+		}
+	}
+	return states, nil
+}
+
+// Fingerprint names this set of migrations: another set, another name.
+func Fingerprint() string {
+	h := sha256.New()
+	fmt.Fprintln(h, jobs, riverVersion)
+	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := files.ReadFile(path)
+		fmt.Fprintln(h, path, len(content))
+		h.Write(content)
+		return err
+	})
+	if err != nil { // it is embedded
+		panic(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

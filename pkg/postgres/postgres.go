@@ -1,0 +1,107 @@
+// Package postgres opens a module's pool with every wait bounded, and names what the database refuses. SQL itself stands in the
+// modules' stores.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
+)
+
+// DB is what a store needs of a pool or of a transaction.
+type DB interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// acquireTimeout bounds the wait for a connection. A caller who waits longer for a free one is better told to come back.
+const acquireTimeout = 2 * time.Second
+
+// Open makes a pool of at most maxConns connections. It does not wait for the server: a program starts, and says that it is not
+// ready, while its database is away. statement_timeout, lock_timeout and search_path are the login's own (see migrations).
+func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the database address cannot be read") // without err: it may hold the password
+	}
+	config.MaxConns = maxConns
+	config.MinIdleConns = min(2, maxConns)
+	config.MaxConnLifetime = 30 * time.Minute
+	config.MaxConnLifetimeJitter = 5 * time.Minute
+	config.PingTimeout = time.Second
+	config.ConnConfig.ConnectTimeout = 3 * time.Second
+	config.ConnConfig.Tracer = tracer{otelpgx.NewTracer(otelpgx.WithSpanNameFunc(spanName), otelpgx.WithDisableConnectionDetailsInAttributes())}
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		pgxuuid.Register(conn.TypeMap()) // without it every UUID goes through reflection
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open the pool: %w", err)
+	}
+	if err := otelpgx.RecordStats(pool); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("measure the pool: %w", err)
+	}
+	return pool, nil
+}
+
+// spanName says what a statement does and to what, without its values: "select identities".
+func spanName(sql string) string {
+	words := strings.Fields(strings.ToLower(sql))
+	for i, w := range words {
+		switch w {
+		case "from", "into", "update":
+			if i+1 < len(words) {
+				return words[0] + " " + strings.Trim(words[i+1], `"(),;`)
+			}
+		}
+	}
+	if len(words) == 0 {
+		return "empty"
+	}
+	return words[0]
+}
+
+// InTx runs f in a transaction on pool: committed when f returns nil, rolled back otherwise. f does SQL only; it is run again from the
+// start, twice at most, after a deadlock or a serialization failure, so it must not keep what it learned from a run that failed.
+func InTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
+	var err error
+	for range 3 {
+		err = pgx.BeginFunc(ctx, pool, f)
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) || pgErr.Code != "40001" && pgErr.Code != "40P01" {
+			return err
+		}
+	}
+	return err
+}
+
+// tracer is otelpgx's, and ends the wait for a connection: a pgxpool asks its tracer for the context to wait with.
+type tracer struct{ *otelpgx.Tracer }
+
+type cancelKey struct{}
+
+func (tracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	return context.WithValue(ctx, cancelKey{}, cancel)
+}
+
+func (tracer) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireEndData) {
+	ctx.Value(cancelKey{}).(context.CancelFunc)()
+}
+
+// Violates reports whether err breaks the named constraint.
+func Violates(err error, constraint string) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.ConstraintName == constraint
+}
