@@ -1,0 +1,233 @@
+package authn
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jws"
+
+	"example.com/groundwork/pkg/problem"
+)
+
+const (
+	// TokenType is the typ of an access token (RFC 9068, section 2.1): no other token of ours passes for one.
+	TokenType = "at+jwt"
+
+	leeway       = 30 * time.Second // clocks differ
+	refreshEvery = 10 * time.Second // an unknown key id asks for new keys, at most this often
+	remembered   = 10_000           // verified tokens kept, twice at most
+)
+
+// Claims are what an access token says, in the shape of RFC 9068.
+type Claims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience string   `json:"aud"`
+	Expires  int64    `json:"exp"` // seconds since 1970, as all times here
+	IssuedAt int64    `json:"iat"`
+	ID       string   `json:"jti"`
+	ClientID string   `json:"client_id"`
+	Scope    string   `json:"scope"`
+	Session  string   `json:"sid,omitempty"`
+	AuthTime int64    `json:"auth_time,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
+}
+
+// Verifier checks access tokens with the public keys of their issuer. It fetches the keys when it meets one it does not know and keeps
+// the last good set while the issuer is away.
+type Verifier struct {
+	issuer string
+	keys   func(context.Context) (jwk.Set, error)
+	now    func() time.Time
+
+	mu     sync.Mutex
+	set    jwk.Set
+	asked  time.Time
+	recent map[[sha256.Size]byte]Principal // verified: checking a signature costs more than the rest of a request
+	older  map[[sha256.Size]byte]Principal
+}
+
+// NewVerifier makes a verifier of the issuer's tokens, whose audience is the issuer too. client reaches the keys at jwksURL.
+func NewVerifier(issuer, jwksURL string, client *http.Client) *Verifier {
+	return &Verifier{issuer: issuer, now: time.Now, keys: func(ctx context.Context) (jwk.Set, error) { return fetchKeys(ctx, client, jwksURL) }}
+}
+
+// Verify returns whom the token names. The error is Unauthenticated, or Unavailable when there are no keys to check it with.
+func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
+	hash := sha256.Sum256([]byte(token))
+	if p, ok := v.recall(hash); ok {
+		return p, nil
+	}
+	header, err := parseHeader(token)
+	if err != nil {
+		return Principal{}, invalid(err)
+	}
+	key, err := v.key(ctx, header.KeyID)
+	if err != nil {
+		return Principal{}, err
+	}
+	payload, err := jws.Verify([]byte(token), jws.WithKey(jwa.ES256(), key))
+	if err != nil {
+		return Principal{}, invalid(err)
+	}
+	var c Claims
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return Principal{}, invalid(err)
+	}
+	p, err := c.principal(v.issuer, v.now())
+	if err != nil {
+		return Principal{}, invalid(err)
+	}
+	v.remember(hash, p)
+	return p, nil
+}
+
+func invalid(cause error) error {
+	e := problem.Unauthenticated.New("unauthenticated", "The access token is not valid.").Because(cause)
+	e.Header = http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}
+	return e
+}
+
+// header is the part of a JWS header that decides which key to use. What a caller adds (jku, jwk, x5c) is never followed.
+type header struct {
+	Algorithm string   `json:"alg"`
+	Type      string   `json:"typ"`
+	KeyID     string   `json:"kid"`
+	Critical  []string `json:"crit"`
+}
+
+func parseHeader(token string) (h header, err error) {
+	message, err := jws.Parse([]byte(token), jws.WithCompact())
+	if err != nil {
+		return h, err
+	}
+	raw, err := json.Marshal(message.Signatures()[0].ProtectedHeaders())
+	if err == nil {
+		err = json.Unmarshal(raw, &h)
+	}
+	switch {
+	case err != nil:
+		return h, err
+	case h.Algorithm != jwa.ES256().String():
+		return h, errors.New("another algorithm than ES256")
+	case !strings.EqualFold(h.Type, TokenType):
+		return h, errors.New("not an access token")
+	case len(h.Critical) > 0:
+		return h, errors.New("critical extensions")
+	}
+	return h, nil
+}
+
+// principal checks the claims at a time and reads them.
+func (c Claims) principal(issuer string, now time.Time) (Principal, error) {
+	expires := time.Unix(c.Expires, 0)
+	switch {
+	case c.Issuer != issuer:
+		return Principal{}, errors.New("another issuer")
+	case c.Audience != issuer:
+		return Principal{}, errors.New("another audience")
+	case now.After(expires.Add(leeway)):
+		return Principal{}, errors.New("expired")
+	case now.Add(leeway).Before(time.Unix(c.IssuedAt, 0)):
+		return Principal{}, errors.New("issued in the future")
+	case c.Subject == "":
+		return Principal{}, errors.New("no subject")
+	}
+	p := Principal{
+		Subject: c.Subject, ClientID: c.ClientID, Scopes: strings.Fields(c.Scope), ACR: c.ACR, Expires: expires, AuthTime: time.Unix(c.AuthTime, 0),
+	}
+	if c.Session == "" {
+		return p, nil // a module
+	}
+	var err error
+	if p.SessionID, err = uuid.Parse(c.Session); err != nil {
+		return Principal{}, err
+	}
+	p.UserID, err = uuid.Parse(c.Subject)
+	return p, err
+}
+
+// key finds a key by its id, asking the issuer once in a while for those that are new.
+func (v *Verifier) key(ctx context.Context, id string) (jwk.Key, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.set != nil {
+		if key, ok := v.set.LookupKeyID(id); ok {
+			return key, nil
+		}
+		if v.now().Sub(v.asked) < refreshEvery {
+			return nil, invalid(errors.New("unknown key"))
+		}
+	}
+	set, err := v.keys(ctx)
+	if err != nil {
+		if v.set != nil { // the last good set goes on; this token's key is not in it
+			v.asked = v.now()
+			return nil, invalid(err)
+		}
+		return nil, problem.Unavailable.New("dependency-unavailable", "The keys that verify tokens cannot be had.").Because(err)
+	}
+	v.set, v.asked = set, v.now()
+	if key, ok := set.LookupKeyID(id); ok {
+		return key, nil
+	}
+	return nil, invalid(errors.New("unknown key"))
+}
+
+func fetchKeys(ctx context.Context, client *http.Client, url string) (jwk.Set, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("keys: status %d", resp.StatusCode)
+	}
+	set, err := jwk.Parse(body)
+	if err == nil && set.Len() == 0 {
+		err = errors.New("keys: an empty set")
+	}
+	return set, err
+}
+
+func (v *Verifier) recall(hash [sha256.Size]byte) (Principal, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p, ok := v.recent[hash]
+	if !ok {
+		p, ok = v.older[hash]
+	}
+	return p, ok && !v.now().After(p.Expires.Add(leeway))
+}
+
+// remember keeps two generations: when the young one is full, the old one goes as a whole.
+func (v *Verifier) remember(hash [sha256.Size]byte, p Principal) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.recent == nil || len(v.recent) >= remembered {
+		v.older, v.recent = v.recent, make(map[[sha256.Size]byte]Principal)
+	}
+	v.recent[hash] = p
+}

@@ -1,0 +1,152 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// browser finds Chromium. Without one the test is skipped on a developer's machine and fails in CI, where nobody reads a skip.
+func browser(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{
+		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium",
+	} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("no Chromium or Chrome here: CI has to install one, this test is how we know that /docs works")
+	}
+	t.Skip("no Chromium or Chrome here: the page is not tried in a browser")
+	return ""
+}
+
+// visit runs the scripts of a page and returns the page after them, and what the browser's console says against it.
+func visit(t *testing.T, url string) (dom, complaints string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	var out, log bytes.Buffer
+	run := exec.CommandContext(ctx, browser(t), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--user-data-dir="+t.TempDir(),
+		"--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", url)
+	run.Stdout, run.Stderr, run.WaitDelay = &out, &log, 5*time.Second
+	if err := run.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", url, err, log.String())
+	}
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "CONSOLE") {
+			complaints += line
+		}
+	}
+	return out.String(), complaints
+}
+
+// contracts reads the real ones as files: pkg does not import api.
+func contracts(t *testing.T) []Spec {
+	t.Helper()
+	var specs []Spec
+	for _, module := range []string{"auth", "users", "transactions"} {
+		content, err := os.ReadFile(filepath.Join("..", "..", "api", module, "v1", "openapi.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		specs = append(specs, Spec{Name: module + " v1", Path: "/docs/" + module + "-v1.yaml", YAML: content})
+	}
+	return specs
+}
+
+func serve(t *testing.T, specs []Spec, more func(chi.Router)) string {
+	t.Helper()
+	r := chi.NewRouter()
+	Routes(r, specs)
+	if more != nil {
+		more(r)
+	}
+	s := httptest.NewServer(r)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestEveryContractIsShownInABrowser(t *testing.T) {
+	browser(t)
+	specs := contracts(t)
+	url := serve(t, specs, nil)
+	for i, path := range []string{"/v1/auth/register", "/v1/users/me", "/v1/transactions"} {
+		dom, complaints := visit(t, url+"/docs/?spec="+specs[i].Path)
+		operation := `data-path="` + path + `"`
+		if !strings.Contains(dom, operation) {
+			t.Errorf("%s is not on the page of %s:\n%.3000s", path, specs[i].Name, dom)
+		}
+		if complaints != "" {
+			t.Errorf("the browser complains about %s:\n%s", specs[i].Name, complaints)
+		}
+		for _, other := range specs {
+			if !strings.Contains(dom, ">"+other.Name+"</a>") {
+				t.Errorf("%s cannot be chosen from %s", other.Name, specs[i].Name)
+			}
+		}
+	}
+}
+
+func TestAPastedTokenIsSentInABrowser(t *testing.T) {
+	browser(t)
+	var (
+		mu    sync.Mutex
+		heard []string
+	)
+	told, err := os.ReadFile("testdata/try.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := serve(t, contracts(t), func(r chi.Router) {
+		r.Get("/docs/init.js", file("text/javascript", append(bytes.Clone(script), told...)))
+		answer := func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard = append(heard, r.Method+" "+r.URL.Path+" "+r.Header.Get("Authorization"))
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"first_name":"Ann"}`))
+		}
+		r.Post("/v1/auth/logout", answer)
+		r.Get("/v1/users/me", answer)
+	})
+	dom, complaints := visit(t, url+"/docs/")
+	if !strings.Contains(dom, `data-story="told"`) {
+		t.Errorf("the story was not told to its end: %.400s", dom[max(0, strings.Index(dom, "data-story")):])
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := "POST /v1/auth/logout Bearer pasted\nGET /v1/users/me Bearer pasted"
+	if got := strings.Join(heard, "\n"); got != want || complaints != "" {
+		t.Errorf("heard:\n%s\nwant:\n%s\n%s", got, want, complaints)
+	}
+}
+
+// The counter-test: a script or a picture of somebody else does not run or load, and the tests above would see it tried.
+func TestTheBrowserToldOfAForeignScript(t *testing.T) {
+	browser(t)
+	foreign := `;{const s=document.createElement('script');s.textContent='document.body.dataset.broken=1';document.body.append(s);` +
+		`const i=new Image();i.src='http://tracker.test/x.png';document.body.append(i);}`
+	url := serve(t, contracts(t), func(r chi.Router) {
+		r.Get("/docs/init.js", file("text/javascript", append(bytes.Clone(script), foreign...)))
+	})
+	dom, complaints := visit(t, url+"/docs/")
+	if strings.Contains(dom, "data-broken") || strings.Count(complaints, "Content Security Policy") < 2 {
+		t.Errorf("an inline script and a foreign picture pass:\n%s", complaints)
+	}
+}

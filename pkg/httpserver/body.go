@@ -1,0 +1,189 @@
+package httpserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/request"
+)
+
+// maxBody is the most a request's body may hold, in bytes.
+const maxBody = 1 << 20
+
+// maxDepth is how deep JSON may nest. The contracts nest four deep.
+const maxDepth = 64
+
+// body reads the request's body once, keeps the raw bytes for who needs them, and checks it against the contract.
+func (o *operation) body(w http.ResponseWriter, r *http.Request) error {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	schema, known := o.bodies[media]
+	if err != nil || !known {
+		return problem.UnsupportedMedia.New("unsupported-media-type", "Send the body as "+o.media()+" and say so in Content-Type.")
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		var tooMuch *http.MaxBytesError
+		if errors.As(err, &tooMuch) {
+			return err
+		}
+		return problem.Malformed.New("malformed-json", "The body ended early.").Because(err)
+	}
+	info := request.From(r.Context())
+	info.Body = raw
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+
+	var value any
+	if media == "application/x-www-form-urlencoded" {
+		value, err = decodeForm(raw)
+	} else {
+		value, err = decodeJSON(raw)
+	}
+	if err != nil {
+		return err
+	}
+	if err := schema.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors(), emails, uuids); err != nil {
+		e := problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(fields("", err)...)
+		if info.OAuthErrors { // RFC 6749 has one name and no list: say which
+			e.Detail = strings.TrimPrefix(e.Fields[0].Pointer, "/") + ": " + e.Fields[0].Detail
+		}
+		return e
+	}
+	return nil
+}
+
+// decodeJSON reads one JSON value and nothing after it. It refuses what readers would disagree about: a name twice in one object.
+func decodeJSON(raw []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	value, err := decodeValue(d, 0)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			err = errors.New("something follows the value")
+		}
+	}
+	if err != nil {
+		detail := "The body is not one JSON value."
+		var syntax *json.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			detail = fmt.Sprintf("The body is not JSON from byte %d on.", syntax.Offset)
+		case errors.Is(err, errDuplicate):
+			detail = "An object has a name twice."
+		case errors.Is(err, errDeep):
+			detail = "The body nests too deep."
+		}
+		return nil, problem.Malformed.New("malformed-json", detail).Because(err)
+	}
+	return value, nil
+}
+
+var (
+	errDuplicate = errors.New("duplicate name")
+	errDeep      = errors.New("too deep")
+)
+
+func decodeValue(d *json.Decoder, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, errDeep
+	}
+	token, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch token {
+	case json.Delim('{'):
+		object := map[string]any{}
+		for d.More() {
+			name, err := d.Token()
+			if err != nil {
+				return nil, err
+			}
+			if _, twice := object[name.(string)]; twice {
+				return nil, errDuplicate
+			}
+			if object[name.(string)], err = decodeValue(d, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		_, err = d.Token()
+		return object, err
+	case json.Delim('['):
+		list := []any{}
+		for d.More() {
+			item, err := decodeValue(d, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, item)
+		}
+		_, err = d.Token()
+		return list, err
+	}
+	return token, nil
+}
+
+// decodeForm reads a form whose parameters stand there once each (RFC 6749, section 3.2).
+func decodeForm(raw []byte) (any, error) {
+	form, err := url.ParseQuery(string(raw))
+	if err != nil {
+		return nil, problem.Malformed.New("invalid-parameter", "The form cannot be read.").Because(err)
+	}
+	value := map[string]any{}
+	for name, values := range form {
+		if len(values) > 1 {
+			return nil, problem.Malformed.New("invalid-parameter", "A parameter stands there twice.")
+		}
+		value[name] = values[0]
+	}
+	return value, nil
+}
+
+// fields lists what a validator found, in words that never hold the offending value.
+func fields(parameter string, err error) []problem.Field {
+	var many openapi3.MultiError
+	if errors.As(err, &many) {
+		var list []problem.Field
+		for _, e := range many {
+			list = append(list, fields(parameter, e)...)
+		}
+		return list[:min(len(list), 50)]
+	}
+	field := problem.Field{Pointer: parameter, Code: "invalid", Detail: "cannot be read"}
+	var schema *openapi3.SchemaError
+	if errors.As(err, &schema) {
+		field.Code, field.Detail = schema.SchemaField, schema.Reason
+		if parameter == "" {
+			escape := strings.NewReplacer("~", "~0", "/", "~1")
+			for _, step := range schema.JSONPointer() {
+				field.Pointer += "/" + escape.Replace(step)
+			}
+		}
+		switch schema.SchemaField {
+		case "pattern", "format":
+			field.Detail = "does not have the form it needs"
+		case "properties": // an unknown name: kin-openapi tells it, and it is the caller's own text
+			field.Code, field.Detail = "unknown", "is not known here"
+		}
+	}
+	return []problem.Field{field}
+}
+
+func (o *operation) media() string {
+	var names []string
+	for name := range o.bodies {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, " or ")
+}

@@ -1,0 +1,316 @@
+package httpserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/mail"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/go-chi/chi/v5"
+
+	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/request"
+)
+
+// Verifier names the caller of an access token.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (authn.Principal, error)
+}
+
+// Limiter counts a caller's request and says whether it is one too many; headers tell the caller how things stand.
+type Limiter interface {
+	Take(caller string) (headers http.Header, wait time.Duration)
+}
+
+// Guard stands between the router and a module's generated handlers.
+type Guard struct {
+	Verifier Verifier
+	Limiter  Limiter // nil: no limit
+}
+
+// Mount lets routes add a module's handlers to r, behind its contract: by the time a handler runs, the caller is named and may call it,
+// and the request is as the contract says. The generated code decodes but does not check.
+func (g Guard) Mount(r chi.Router, spec []byte, routes func(chi.Router)) error {
+	operations, err := parse(spec)
+	if err != nil {
+		return err
+	}
+	r.Group(func(r chi.Router) {
+		r.Use(func(next http.Handler) http.Handler { return g.guard(operations, next) })
+		routes(r)
+	})
+	return nil
+}
+
+// guard asks in this order, so that nobody learns anything before they said who they are: caller, rate, scope, then the request itself.
+func (g Guard) guard(operations map[string]*operation, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info := request.From(r.Context())
+		info.Pattern = chi.RouteContext(r.Context()).RoutePattern()
+		o := operations[r.Method+" "+info.Pattern]
+		if o == nil { // a generated route that is not in the contract it was generated from
+			problem.Write(w, r, fmt.Errorf("no operation in the contract for %s %s", r.Method, info.Pattern))
+			return
+		}
+		info.OAuthErrors = o.oauth
+		caller, err := g.identify(r, o)
+		info.Caller = caller.Kind()
+		if g.Limiter != nil && caller.Kind() != "module" {
+			headers, wait := g.Limiter.Take(limitKey(caller, info))
+			for name, values := range headers {
+				w.Header()[name] = values
+			}
+			if wait > 0 {
+				problem.Write(w, r, problem.RateLimited.New("rate-limited", "Too many requests; wait a little.").After(wait))
+				return
+			}
+		}
+		if err == nil {
+			err = o.permit(caller)
+		}
+		if err == nil {
+			err = o.check(w, r)
+		}
+		if err != nil {
+			problem.Write(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), caller)))
+	})
+}
+
+// identify names the caller of an operation that is not public.
+func (g Guard) identify(r *http.Request, o *operation) (authn.Principal, error) {
+	if o.scopes == nil {
+		return authn.Principal{}, nil
+	}
+	token := request.From(r.Context()).Bearer()
+	if token == "" {
+		return authn.Principal{}, problem.Unauthenticated.New("unauthenticated", "Send an access token: Authorization: Bearer ….")
+	}
+	return g.Verifier.Verify(r.Context(), token)
+}
+
+// limitKey is who is counted: the caller, or the network an anonymous one comes from.
+func limitKey(p authn.Principal, info *request.Info) string {
+	if p.Subject != "" {
+		return p.Subject
+	}
+	return Network(info)
+}
+
+// Network is the caller's address as far as one customer of a provider usually has it: /24 in IPv4, /64 in IPv6.
+func Network(info *request.Info) string {
+	bits := 64
+	if info.Client.Is4() {
+		bits = 24
+	}
+	prefix, err := info.Client.Prefix(bits)
+	if err != nil {
+		return "unknown"
+	}
+	return prefix.String()
+}
+
+// operation is one operation of a contract, prepared for checking.
+type operation struct {
+	scopes     [][]string // any of these sets will do; nil: public
+	oauth      bool
+	parameters openapi3.Parameters
+	query      map[string]bool
+	bodies     map[string]*openapi3.Schema // by media type; nil: reads no body
+	route      *routers.Route
+}
+
+// parse prepares every operation of a contract, by method and path.
+func parse(spec []byte) (map[string]*operation, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(spec)
+	if err != nil {
+		return nil, fmt.Errorf("read the contract: %w", err)
+	}
+	if err := doc.Validate(context.Background(), openapi3.DisableExamplesValidation()); err != nil {
+		return nil, fmt.Errorf("the contract %s: %w", doc.Info.Title, err)
+	}
+	operations := map[string]*operation{}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			o := &operation{
+				scopes: scopes(doc, op), query: map[string]bool{},
+				route: &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: op},
+			}
+			o.oauth = op.Extensions["x-errors"] == "oauth"
+			o.parameters = append(slices.Clone(item.Parameters), op.Parameters...)
+			for _, p := range o.parameters {
+				if p.Value.In == openapi3.ParameterInQuery {
+					o.query[p.Value.Name] = true
+				}
+			}
+			if op.RequestBody != nil {
+				o.bodies = map[string]*openapi3.Schema{}
+				for media, content := range op.RequestBody.Value.Content {
+					o.bodies[media] = content.Schema.Value
+				}
+			}
+			operations[method+" "+path] = o
+		}
+	}
+	return operations, nil
+}
+
+// scopes returns the alternatives of an operation's security, nil for a public one. An empty alternative ({}) would make it public by
+// the back door, so it counts as "any token".
+func scopes(doc *openapi3.T, op *openapi3.Operation) [][]string {
+	security := doc.Security
+	if op.Security != nil {
+		security = *op.Security
+	}
+	var alternatives [][]string
+	for _, requirement := range security {
+		all := []string{}
+		for _, scopes := range requirement {
+			all = append(all, scopes...)
+		}
+		alternatives = append(alternatives, all)
+	}
+	return alternatives
+}
+
+// permit checks the caller's scopes.
+func (o *operation) permit(caller authn.Principal) error {
+	if o.scopes == nil {
+		return nil
+	}
+	for _, all := range o.scopes {
+		if !slices.ContainsFunc(all, func(scope string) bool { return !caller.Has(scope) }) {
+			return nil
+		}
+	}
+	e := problem.Forbidden.New("insufficient-scope", "The token lacks a scope that this operation needs.")
+	e.Header = http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(o.scopes[0], " "))}}
+	return e
+}
+
+// check holds the request against the contract: what it accepts, its parameters, its body.
+func (o *operation) check(w http.ResponseWriter, r *http.Request) error {
+	if !acceptsJSON(r.Header.Get("Accept")) {
+		return problem.NotAcceptable.New("not-acceptable", "Answers are JSON.")
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return problem.Malformed.New("invalid-parameter", "The query cannot be read.").Because(err)
+	}
+	var wrong []problem.Field
+	for name, values := range query {
+		if !o.query[name] {
+			wrong = append(wrong, problem.Field{Pointer: name, Code: "unknown", Detail: "is not known here"})
+		} else if len(values) > 1 {
+			wrong = append(wrong, problem.Field{Pointer: name, Code: "duplicate", Detail: "stands there twice"})
+		}
+	}
+	input := &openapi3filter.RequestValidationInput{
+		Request: r, PathParams: pathParams(r), QueryParams: query, Route: o.route,
+		Options: &openapi3filter.Options{SkipSettingDefaults: true, SchemaValidationOptions: []openapi3.SchemaValidationOption{emails, uuids}},
+	}
+	for _, p := range o.parameters {
+		err := openapi3filter.ValidateParameter(r.Context(), input, p.Value)
+		if err == nil {
+			continue
+		}
+		if missing := missingHeader(p.Value, err); missing != nil {
+			return missing
+		}
+		wrong = append(wrong, fields(p.Value.Name, err)...)
+	}
+	if len(wrong) > 0 {
+		return problem.Malformed.New("invalid-parameter", "A parameter is not as it has to be.").With(wrong...)
+	}
+	if o.bodies != nil {
+		return o.body(w, r)
+	}
+	return nil
+}
+
+// missingHeader words the two headers whose absence has a code of its own.
+func missingHeader(p *openapi3.Parameter, err error) error {
+	if p.In != openapi3.ParameterInHeader {
+		return nil
+	}
+	switch missing := errors.Is(err, openapi3filter.ErrInvalidRequired); {
+	case p.Name == "Idempotency-Key" && missing:
+		return problem.Malformed.New("idempotency-key-missing", "Send an Idempotency-Key, so that a retry does no harm.")
+	case p.Name == "Idempotency-Key":
+		return problem.Malformed.New("idempotency-key-invalid", "An Idempotency-Key has 1 to 255 printable ASCII characters.")
+	case p.Name == "If-Match" && missing:
+		return problem.PreconditionRequired.New("precondition-required", "Send the ETag that the change is based on as If-Match.")
+	}
+	return nil
+}
+
+func pathParams(r *http.Request) map[string]string {
+	params := chi.RouteContext(r.Context()).URLParams
+	values := make(map[string]string, len(params.Keys))
+	for i, name := range params.Keys {
+		value, err := url.PathUnescape(params.Values[i])
+		if err != nil {
+			value = params.Values[i]
+		}
+		values[name] = value
+	}
+	return values
+}
+
+func acceptsJSON(accept string) bool {
+	if accept == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil || params["q"] == "0" {
+			continue
+		}
+		if media == "*/*" || media == "application/*" || media == "application/json" || media == "application/problem+json" {
+			return true
+		}
+	}
+	return false
+}
+
+// BadRequest answers what the generated code could not decode. The contract was checked before, so little comes here: a number too
+// large for its type, say.
+func BadRequest(w http.ResponseWriter, r *http.Request, err error) {
+	var wrongType *json.UnmarshalTypeError
+	var e *problem.Error
+	switch {
+	case errors.As(err, &wrongType):
+		e = problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
+			problem.Field{Pointer: "/" + strings.ReplaceAll(wrongType.Field, ".", "/"), Code: "type", Detail: "has another type"})
+	case len(request.From(r.Context()).Body) > 0:
+		e = problem.Malformed.New("malformed-json", "The body cannot be read.")
+	default:
+		e = problem.Malformed.New("invalid-parameter", "A parameter cannot be read.")
+	}
+	problem.Write(w, r, e.Because(err))
+}
+
+// The validator checks few formats by itself. Any version of UUID will do; an address is a plain one, without a name beside it.
+var (
+	uuids  = openapi3.WithStringFormatValidator("uuid", openapi3.NewRegexpFormatValidator(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`))
+	emails = openapi3.WithStringFormatValidator("email", openapi3.NewCallbackValidator(func(s string) error {
+		address, err := mail.ParseAddress(s)
+		if err != nil || address.Address != s || strings.ContainsAny(s, "\r\n\x00 ") {
+			return errors.New("not an address")
+		}
+		return nil
+	}))
+)

@@ -1,0 +1,100 @@
+package httpserver
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// Check is one thing that the process needs. Name it as an operator would.
+type Check struct {
+	Name     string
+	Critical bool // without it the process should get no traffic; otherwise it is degraded
+	Ask      func(context.Context) error
+}
+
+// Health answers /livez and /readyz.
+type Health struct {
+	checks   []Check
+	draining atomic.Bool
+
+	mu      sync.Mutex
+	results map[string]string // "ok" or what is wrong
+	ready   bool
+	asked   time.Time
+}
+
+const (
+	healthCached  = time.Second            // probes come from several places at once
+	healthTimeout = 500 * time.Millisecond // of all checks together
+)
+
+// NewHealth makes a Health of these checks.
+func NewHealth(checks ...Check) *Health { return &Health{checks: checks} }
+
+// Drain makes the process unready for good.
+func (h *Health) Drain() { h.draining.Store(true) }
+
+// Routes adds /livez, which looks at nothing, and /readyz, which says whether to send traffic here; ?verbose names each check.
+func (h *Health) Routes(r chi.Router) {
+	r.Get("/livez", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, true, nil) })
+	r.Get("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		ready, results := h.ask(r.Context())
+		if h.draining.Load() {
+			ready, results = false, map[string]string{"draining": "the process is about to end"}
+		}
+		if !r.URL.Query().Has("verbose") {
+			results = nil
+		}
+		writeHealth(w, ready, results)
+	})
+}
+
+func writeHealth(w http.ResponseWriter, ok bool, checks map[string]string) {
+	answer := struct {
+		Status string            `json:"status"`
+		Checks map[string]string `json:"checks,omitempty"`
+	}{"ok", checks}
+	w.Header().Set("Content-Type", "application/json")
+	if !ok {
+		answer.Status = "unready"
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(answer) // a probe that is gone cannot be told
+}
+
+// ask runs the checks side by side, once a second at most however many probes ask.
+func (h *Health) ask(ctx context.Context) (bool, map[string]string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Since(h.asked) < healthCached {
+		return h.ready, h.results
+	}
+	// The answer serves every probe, so it must not end with this one's connection.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
+	defer cancel()
+	errs := make([]error, len(h.checks))
+	var wg sync.WaitGroup
+	for i, c := range h.checks {
+		wg.Go(func() { errs[i] = c.Ask(ctx) })
+	}
+	wg.Wait()
+	ready, results := true, map[string]string{}
+	for i, c := range h.checks {
+		switch {
+		case errs[i] == nil:
+			results[c.Name] = "ok"
+		case c.Critical:
+			ready, results[c.Name] = false, "failed"
+		default:
+			results[c.Name] = "degraded"
+		}
+	}
+	h.ready, h.results, h.asked = ready, results, time.Now()
+	return ready, results
+}

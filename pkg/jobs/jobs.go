@@ -1,0 +1,134 @@
+// Package jobs is a module's background work: River's queue in the module's own schema. A job is enqueued in the transaction that makes
+// it necessary, so it exists if and only if that was committed; it is tried until it succeeds, so its work must bear being repeated.
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+const (
+	timeout  = 30 * time.Second // of one try
+	rescue   = 2 * time.Minute  // after it a job whose process died is tried again
+	softStop = 10 * time.Second // what a running job gets when the process ends
+	workers  = 10
+)
+
+// Queue is one module's jobs.
+type Queue struct {
+	client *river.Client[pgx.Tx]
+}
+
+// New makes the queue in the module's schema. It works nothing before Start.
+func New(db *pgxpool.Pool, schema string, log *slog.Logger, kinds *river.Workers, periodic ...*river.PeriodicJob) (*Queue, error) {
+	client, err := river.NewClient(riverpgxv5.New(db), &river.Config{
+		Schema:               schema,
+		Workers:              kinds,
+		PeriodicJobs:         periodic,
+		Queues:               map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		Middleware:           []rivertype.Middleware{&traced{schema: schema, log: log}},
+		Logger:               slog.New(warnings{log.Handler()}),
+		JobTimeout:           timeout,
+		RescueStuckJobsAfter: rescue,
+		SoftStopTimeout:      softStop,
+		ReindexerIndexNames:  []string{}, // only an owner may reindex, and the module's login owns nothing
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jobs of %s: %w", schema, err)
+	}
+	return &Queue{client}, nil
+}
+
+// Add enqueues a job in the caller's transaction. Its arguments are ids only: they are kept, shown and logged.
+func (q *Queue) Add(ctx context.Context, tx pgx.Tx, args river.JobArgs) error {
+	_, err := q.client.InsertTx(ctx, tx, args, nil)
+	return err
+}
+
+// Start works jobs until Stop.
+func (q *Queue) Start(ctx context.Context) error { return q.client.Start(context.WithoutCancel(ctx)) }
+
+// Stop takes no more jobs, gives the running ones a while to end, and cancels those that do not: they are tried again elsewhere.
+func (q *Queue) Stop(ctx context.Context) error { return q.client.Stop(ctx) }
+
+// traced lets a job go on in the trace of the request that enqueued it, and logs each try once, where it ends.
+type traced struct {
+	river.MiddlewareDefaults
+	schema string
+	log    *slog.Logger
+}
+
+const metadataKey = "trace"
+
+// InsertMany notes the trace among the job's metadata.
+func (*traced) InsertMany(ctx context.Context, many []*rivertype.JobInsertParams, do func(context.Context) ([]*rivertype.JobInsertResult, error)) ([]*rivertype.JobInsertResult, error) {
+	carrier := propagation.MapCarrier{}
+	otel.GetTextMapPropagator().Inject(ctx, carrier)
+	for _, job := range many {
+		metadata := map[string]json.RawMessage{}
+		if len(job.Metadata) > 0 {
+			if err := json.Unmarshal(job.Metadata, &metadata); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if metadata[metadataKey], err = json.Marshal(carrier); err != nil {
+			return nil, err
+		}
+		if job.Metadata, err = json.Marshal(metadata); err != nil {
+			return nil, err
+		}
+	}
+	return do(ctx)
+}
+
+// Work runs one try of a job as a span.
+func (t *traced) Work(ctx context.Context, job *rivertype.JobRow, do func(context.Context) error) error {
+	var metadata struct {
+		Trace propagation.MapCarrier `json:"trace"`
+	}
+	if json.Unmarshal(job.Metadata, &metadata) == nil && metadata.Trace != nil {
+		ctx = otel.GetTextMapPropagator().Extract(ctx, metadata.Trace)
+	}
+	ctx, span := otel.Tracer("jobs").Start(ctx, "job "+job.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.String("job.kind", job.Kind), attribute.Int("job.attempt", job.Attempt)))
+	defer span.End()
+	began := time.Now()
+	err := do(ctx)
+	level := slog.LevelInfo
+	if err != nil {
+		level = slog.LevelWarn
+		if job.Attempt >= job.MaxAttempts {
+			level = slog.LevelError // nobody tries it again: a person has to look
+		}
+		span.SetStatus(codes.Error, "the try failed")
+	}
+	t.log.LogAttrs(ctx, level, "job", slog.String("module", t.schema), slog.String("kind", job.Kind), slog.Int64("job", job.ID),
+		slog.Int("attempt", job.Attempt), slog.Float64("ms", float64(time.Since(began).Microseconds())/1000), slog.Any("error", err))
+	return err
+}
+
+// warnings lets River say only what needs somebody: its tries are logged above.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }

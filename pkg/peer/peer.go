@@ -1,0 +1,202 @@
+// Package peer lets modules call each other by name. A generated client is given the address http://users and an HTTP client from here:
+// a module that lives in this process is called in memory, one that lives elsewhere over the network, and both get the same request.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/request"
+)
+
+// Network knows where every module lives. It is filled before the first call; names are looked up at call time, so modules may call each
+// other in any direction without an order of construction.
+type Network struct {
+	here  map[string]http.Handler
+	there map[string]*url.URL
+	wire  http.RoundTripper
+}
+
+// New makes a network without modules.
+func New() *Network {
+	wire := http.DefaultTransport.(*http.Transport).Clone()
+	wire.MaxIdleConnsPerHost = 64
+	wire.ResponseHeaderTimeout = 10 * time.Second // the request's own deadline is mostly shorter
+	return &Network{here: map[string]http.Handler{}, there: map[string]*url.URL{}, wire: wire}
+}
+
+// Here says that the module is answered by h in this process.
+func (n *Network) Here(module string, h http.Handler) { n.here[module] = h }
+
+// There says that the module answers at an address elsewhere.
+func (n *Network) There(module, address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("the address of %s is not an http:// or https:// one", module)
+	}
+	n.there[module] = u
+	return nil
+}
+
+// Open is an HTTP client without credentials, for what is public.
+func (n *Network) Open() *http.Client {
+	return &http.Client{Transport: otelhttp.NewTransport(transport{n})}
+}
+
+// Client is an HTTP client that calls as the named module, with a token that it gets from auth for its secret.
+func (n *Network) Client(module, secret string) *http.Client {
+	return &http.Client{Transport: otelhttp.NewTransport(&authorized{next: transport{n}, token: tokens{auth: n.Open(), id: module, secret: secret}})}
+}
+
+// transport carries a request to where its host lives.
+type transport struct{ n *Network }
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	if id := request.From(r.Context()).ID; id != "" {
+		r.Header.Set("X-Request-Id", id)
+	}
+	module := r.URL.Hostname()
+	if h := t.n.here[module]; h != nil {
+		return inMemory(h, r), nil
+	}
+	base := t.n.there[module]
+	if base == nil {
+		return nil, problem.Unavailable.New("dependency-unavailable", "The module "+module+" is not known here.")
+	}
+	r.URL.Scheme, r.URL.Host, r.Host = base.Scheme, base.Host, base.Host
+	r.URL.Path = strings.TrimSuffix(base.Path, "/") + r.URL.Path
+	resp, err := t.n.wire.RoundTrip(r)
+	if err != nil && r.Context().Err() == nil {
+		err = problem.Unavailable.New("dependency-unavailable", "The module "+module+" does not answer.").Because(err)
+	}
+	if resp != nil {
+		resp.Request.URL.Host = module // for messages: the module's name, not an address
+	}
+	return resp, err
+}
+
+// bare is a context with its parent's end and none of its values: chi keeps routing state there, and a caller's principal must not
+// leak into the callee. Over the network it would not either.
+type bare struct{ context.Context }
+
+func (bare) Value(any) any { return nil }
+
+// inMemory runs the handler on the caller's goroutine and hands over what it wrote.
+func inMemory(h http.Handler, r *http.Request) *http.Response {
+	in := r.Clone(bare{r.Context()})
+	in.RequestURI, in.RemoteAddr = r.URL.RequestURI(), "127.0.0.1:0"
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	w := &recorder{header: http.Header{}}
+	h.ServeHTTP(w, in)
+	w.WriteHeader(http.StatusOK) // nothing when there was an answer
+	return &http.Response{
+		Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status), StatusCode: w.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.sent, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+	}
+}
+
+type recorder struct {
+	header, sent http.Header
+	status       int
+	body         bytes.Buffer
+}
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status, w.sent = status, w.header.Clone()
+	}
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
+}
+
+// authorized adds the module's own token to each request.
+type authorized struct {
+	next  http.RoundTripper
+	token tokens
+}
+
+func (a *authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	token, err := a.token.get(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := a.next.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		a.token.forget(token) // the next call asks for a new one
+	}
+	return resp, err
+}
+
+// tokens keeps one access token per module and renews it in time (RFC 6749, section 4.4).
+type tokens struct {
+	auth       *http.Client
+	id, secret string
+
+	mu      sync.Mutex
+	token   string
+	expires time.Time
+}
+
+func (t *tokens) get(ctx context.Context) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Now().Before(t.expires) {
+		return t.token, nil
+	}
+	form := url.Values{"grant_type": {"client_credentials"}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://auth/v1/auth/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(url.QueryEscape(t.id), url.QueryEscape(t.secret))
+	resp, err := t.auth.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+		Error       string `json:"error"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || answer.AccessToken == "" {
+		cause := errors.Join(fmt.Errorf("token for %s: status %d %s", t.id, resp.StatusCode, answer.Error), err)
+		return "", problem.Unavailable.New("dependency-unavailable", "The module auth gives no token.").Because(cause)
+	}
+	// A tenth of its life is left when it is renewed.
+	t.token, t.expires = answer.AccessToken, time.Now().Add(time.Duration(answer.ExpiresIn)*time.Second*9/10)
+	return t.token, nil
+}
+
+func (t *tokens) forget(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.token == token {
+		t.expires = time.Time{}
+	}
+}

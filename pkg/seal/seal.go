@@ -1,0 +1,162 @@
+// Package seal keeps personal data and secrets as ciphertexts. Each module has keysets of its own (Tink), made at first use and kept in
+// its table keysets, encrypted with the key-encryption key that the program is started with. Whoever has a copy of the database and
+// not that key has nothing.
+//
+// A process reads a keyset once. Ciphertexts and tags begin with the id of their key, so the keysets "data" and "mac" may hold several:
+// to rotate, add a key, restart everything, make it primary, restart again. What "index" and "derive" give follows the primary key.
+package seal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/mac"
+	"github.com/tink-crypto/tink-go/v2/prf"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"github.com/tink-crypto/tink-go/v2/tink"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Keys seals and opens with a module's keysets.
+type Keys struct {
+	kek           tink.AEAD
+	store         Store
+	data          lazy[tink.AEAD]
+	index, derive lazy[*prf.Set]
+	mac           lazy[tink.MAC]
+}
+
+// New does no I/O: a keyset is made or opened at its first use, so that a program starts while its database is away.
+func New(kek tink.AEAD, store Store) *Keys {
+	return &Keys{
+		kek: kek, store: store,
+		data:   lazy[tink.AEAD]{name: "data", template: aead.AES256GCMKeyTemplate, from: aead.New},
+		index:  lazy[*prf.Set]{name: "index", template: prf.HMACSHA256PRFKeyTemplate, from: prf.NewPRFSet},
+		derive: lazy[*prf.Set]{name: "derive", template: prf.HMACSHA256PRFKeyTemplate, from: prf.NewPRFSet},
+		mac:    lazy[tink.MAC]{name: "mac", template: mac.HMACSHA256Tag128KeyTemplate, from: mac.New},
+	}
+}
+
+// Seal encrypts what will stand in this column of this row, and opens there only: a ciphertext that was moved is refused.
+func (k *Keys) Seal(ctx context.Context, plaintext []byte, table, column string, row uuid.UUID) ([]byte, error) {
+	a, err := k.data.get(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return a.Encrypt(plaintext, place(table, column, row))
+}
+
+// Open decrypts what Seal made for the same place.
+func (k *Keys) Open(ctx context.Context, ciphertext []byte, table, column string, row uuid.UUID) ([]byte, error) {
+	a, err := k.data.get(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	plaintext, err := a.Decrypt(ciphertext, place(table, column, row))
+	if err != nil {
+		return nil, fmt.Errorf("open %s.%s of %s: %w", table, column, row, err)
+	}
+	return plaintext, nil
+}
+
+// Index is a blind index: 32 bytes by which a value is found without being kept. The caller normalises the value first.
+func (k *Keys) Index(ctx context.Context, value string) ([]byte, error) {
+	return k.compute(ctx, &k.index, value)
+}
+
+// Derive makes 32 secret bytes from a label, the same ones every time.
+func (k *Keys) Derive(ctx context.Context, label string) ([]byte, error) {
+	return k.compute(ctx, &k.derive, label)
+}
+
+func (k *Keys) compute(ctx context.Context, l *lazy[*prf.Set], input string) ([]byte, error) {
+	p, err := l.get(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return p.ComputePrimaryPRF([]byte(input), 32)
+}
+
+// MAC makes a tag that only we can make: 5 bytes that name the key, 16 of HMAC-SHA256.
+func (k *Keys) MAC(ctx context.Context, data []byte) ([]byte, error) {
+	m, err := k.mac.get(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return m.ComputeMAC(data)
+}
+
+// VerifyMAC returns nil when MAC made the tag for data.
+func (k *Keys) VerifyMAC(ctx context.Context, tag, data []byte) error {
+	m, err := k.mac.get(ctx, k)
+	if err != nil {
+		return err
+	}
+	return m.VerifyMAC(tag, data)
+}
+
+func place(table, column string, row uuid.UUID) []byte {
+	return []byte(table + "|" + column + "|" + row.String())
+}
+
+// lazy is one keyset. Several callers may open it at once: whoever comes first to the store wins, and all end with the same keys.
+// An error is not kept, so the next call tries again.
+type lazy[P any] struct {
+	name     string
+	template func() *tinkpb.KeyTemplate
+	from     func(*keyset.Handle) (P, error)
+	opened   atomic.Pointer[P]
+}
+
+func (l *lazy[P]) get(ctx context.Context, k *Keys) (p P, err error) {
+	if opened := l.opened.Load(); opened != nil {
+		return *opened, nil
+	}
+	handle, err := k.keyset(ctx, l.name, l.template)
+	if err != nil {
+		return p, fmt.Errorf("keyset %s: %w", l.name, err)
+	}
+	if p, err = l.from(handle); err != nil {
+		return p, fmt.Errorf("keyset %s: %w", l.name, err)
+	}
+	l.opened.Store(&p)
+	return p, nil
+}
+
+// keyset reads the keyset from the store; when there is none it adds a new one, and reads again what the store has then.
+func (k *Keys) keyset(ctx context.Context, name string, template func() *tinkpb.KeyTemplate) (*keyset.Handle, error) {
+	encrypted, err := k.store.Keyset(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if encrypted == nil {
+		handle, err := keyset.NewHandle(template())
+		if err != nil {
+			return nil, err
+		}
+		var made bytes.Buffer
+		if err := handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&made), k.kek, []byte(name)); err != nil {
+			return nil, err
+		}
+		if err := k.store.AddKeyset(ctx, name, made.Bytes()); err != nil {
+			return nil, err
+		}
+		if encrypted, err = k.store.Keyset(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(encrypted)), k.kek, []byte(name))
+	if err != nil {
+		return nil, fmt.Errorf("the keysets were made with another key-encryption key: %w", err)
+	}
+	return handle, nil
+}
+
+// NormalEmail is the one spelling of an address by which it is looked up: NFC, trimmed, lower case.
+func NormalEmail(s string) string { return norm.NFC.String(strings.ToLower(strings.TrimSpace(s))) }
