@@ -56,7 +56,7 @@ create index sessions_expires_at on auth.sessions (expires_at);
 
 -- A key is published from created_at, signs from active_at until a newer one does, and stays published until nothing it signed is valid.
 create table auth.signing_keys (
-  id         text primary key, -- kid: the thumbprint of RFC 7638
+  id         uuid primary key, -- kid
   private_ct bytea not null,
   public_jwk jsonb not null,
   created_at timestamptz not null default now(),

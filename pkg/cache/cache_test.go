@@ -82,14 +82,18 @@ func TestAfterAChangeTheNewStateIsRead(t *testing.T) {
 // not come back, and nobody who asks after the write may be told of it.
 func TestASlowReaderCannotPutAnOldStateBack(t *testing.T) {
 	t.Parallel()
-	for name, elsewhere := range map[string]bool{"same process": false, "another process": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, where := range []string{"same process", "another process", "same process with Redis away"} {
+		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			client := connect(t, miniredis.RunT(t).Addr())
+			server := miniredis.RunT(t)
+			client := connect(t, server.Addr())
 			reader := cache.New(client, "books:1", time.Minute)
 			writer := reader
-			if elsewhere {
+			switch where {
+			case "another process":
 				writer = cache.New(client, "books:1", time.Minute)
+			case "same process with Redis away":
+				server.Close()
 			}
 			began, finish, slow := make(chan struct{}), make(chan struct{}), make(chan struct{})
 			go func() {

@@ -224,10 +224,11 @@ func (o *operation) check(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, p := range o.parameters {
 		err := openapi3filter.ValidateParameter(r.Context(), input, p.Value)
-		if err == nil {
+		empty := p.Value.In == openapi3.ParameterInHeader && p.Value.Required && strings.TrimSpace(r.Header.Get(p.Value.Name)) == ""
+		if err == nil && !empty {
 			continue
 		}
-		if missing := missingHeader(p.Value, err); missing != nil {
+		if missing := missingHeader(p.Value, empty, err); missing != nil {
 			return missing
 		}
 		wrong = append(wrong, fields(p.Value.Name, err)...)
@@ -242,11 +243,11 @@ func (o *operation) check(w http.ResponseWriter, r *http.Request) error {
 }
 
 // missingHeader words the two headers whose absence has a code of its own.
-func missingHeader(p *openapi3.Parameter, err error) error {
+func missingHeader(p *openapi3.Parameter, empty bool, err error) error {
 	if p.In != openapi3.ParameterInHeader {
 		return nil
 	}
-	switch missing := errors.Is(err, openapi3filter.ErrInvalidRequired); {
+	switch missing := errors.Is(err, openapi3filter.ErrInvalidRequired) || empty; {
 	case p.Name == "Idempotency-Key" && missing:
 		return problem.Malformed.New("idempotency-key-missing", "Send an Idempotency-Key, so that a retry does no harm.")
 	case p.Name == "Idempotency-Key":
@@ -286,19 +287,19 @@ func acceptsJSON(accept string) bool {
 	return false
 }
 
-// BadRequest answers what the generated code could not decode. The contract was checked before, so little comes here: a number too
-// large for its type, say.
-func BadRequest(w http.ResponseWriter, r *http.Request, err error) {
+// BadParameter and BadBody answer what the generated code could not decode. The contract was checked before, so little comes here: a
+// number too large for its type, say.
+func BadParameter(w http.ResponseWriter, r *http.Request, err error) {
+	problem.Write(w, r, problem.Malformed.New("invalid-parameter", "A parameter cannot be read.").Because(err))
+}
+
+// BadBody is BadParameter for bodies.
+func BadBody(w http.ResponseWriter, r *http.Request, err error) {
+	e := problem.Malformed.New("malformed-json", "The body cannot be read.")
 	var wrongType *json.UnmarshalTypeError
-	var e *problem.Error
-	switch {
-	case errors.As(err, &wrongType):
+	if errors.As(err, &wrongType) {
 		e = problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
 			problem.Field{Pointer: "/" + strings.ReplaceAll(wrongType.Field, ".", "/"), Code: "type", Detail: "has another type"})
-	case len(request.From(r.Context()).Body) > 0:
-		e = problem.Malformed.New("malformed-json", "The body cannot be read.")
-	default:
-		e = problem.Malformed.New("invalid-parameter", "A parameter cannot be read.")
 	}
 	problem.Write(w, r, e.Because(err))
 }

@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type Check struct {
 
 // Health answers /livez and /readyz.
 type Health struct {
+	log      *slog.Logger
 	checks   []Check
 	draining atomic.Bool
 
@@ -34,8 +36,8 @@ const (
 	healthTimeout = 500 * time.Millisecond // of all checks together
 )
 
-// NewHealth makes a Health of these checks.
-func NewHealth(checks ...Check) *Health { return &Health{checks: checks} }
+// NewHealth makes a Health of these checks. Why one fails is for the log, once each time it begins to.
+func NewHealth(log *slog.Logger, checks ...Check) *Health { return &Health{log: log, checks: checks} }
 
 // Drain makes the process unready for good.
 func (h *Health) Drain() { h.draining.Store(true) }
@@ -93,6 +95,9 @@ func (h *Health) ask(ctx context.Context) (bool, map[string]string) {
 			ready, results[c.Name] = false, "failed"
 		default:
 			results[c.Name] = "degraded"
+		}
+		if results[c.Name] != "ok" && h.results[c.Name] != results[c.Name] {
+			h.log.WarnContext(ctx, "check failed", "check", c.Name, "error", errs[i])
 		}
 	}
 	h.ready, h.results, h.asked = ready, results, time.Now()

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -101,6 +102,9 @@ var shared = sync.OnceValues(func() (server, error) {
 	return s, s.makeTemplate(context.Background())
 })
 
+// stackInput is our end of the local stack's standard input. It must stay reachable: the garbage collector would close it.
+var stackInput io.Closer
+
 // startStack starts the local stack for a lone `go test`. It lives until our end of its standard input is closed, which the kernel
 // does for us however we end.
 func startStack() error {
@@ -111,7 +115,7 @@ func startStack() error {
 	cmd := exec.Command("go", "run", "./deploy/local", "-test", "-hold")
 	cmd.Dir = strings.TrimSuffix(strings.TrimSpace(string(root)), "go.mod")
 	cmd.Stderr = os.Stderr
-	if _, err := cmd.StdinPipe(); err != nil {
+	if stackInput, err = cmd.StdinPipe(); err != nil {
 		return err
 	}
 	out, err := cmd.StdoutPipe()
@@ -189,9 +193,14 @@ func (s server) copy(t testing.TB, template string) *DB {
 			return
 		}
 		defer conn.Close(ctx)
-		if _, err := conn.Exec(ctx, "drop database "+name+" with (force)"); err != nil {
-			t.Error(err)
+		// A connection that was just closed lives on in the server for a moment; the owner may not end a module's by force.
+		for range 100 {
+			if _, err = conn.Exec(ctx, "drop database "+name); err == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
 		}
+		t.Error(err)
 	})
 	return &DB{OwnerURL: at(s.ownerURL, name), t: t}
 }

@@ -1,0 +1,316 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/request"
+	"example.com/groundwork/pkg/seal"
+)
+
+// Register notes that somebody asks for an account. The work and the answer are the same whether the address is known or not: a job
+// decides which mail to send.
+func (m *Module) Register(ctx context.Context, req authv1.RegisterRequestObject) (authv1.RegisterResponseObject, error) {
+	if err := checkPassword(req.Body.Password, m.config.PasswordMinLength); err != nil {
+		return nil, err
+	}
+	hash, err := m.hasher.hash(ctx, req.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	r := registration{ID: uuid.Must(uuid.NewV7()), Hash: hash}
+	email := seal.NormalEmail(req.Body.Email)
+	if r.EmailIndex, err = m.keys.Index(ctx, email); err != nil {
+		return nil, err
+	}
+	if r.EmailCT, err = m.keys.Seal(ctx, []byte(email), "registrations", "email_ct", r.ID); err != nil {
+		return nil, err
+	}
+	token, err := m.registrationToken(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	r.TokenDigest = digest(token)
+	if err := m.store.addRegistration(ctx, r); err != nil {
+		return nil, err
+	}
+	return authv1.Register202Response{}, nil
+}
+
+// registrationToken is derived from the registration's id, so that the job can mail it although only its digest is kept.
+func (m *Module) registrationToken(ctx context.Context, id uuid.UUID) (string, error) {
+	secret, err := m.keys.Derive(ctx, "registration|"+id.String())
+	return base64.RawURLEncoding.EncodeToString(secret), err
+}
+
+func digest(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
+
+// VerifyEmail makes the account of a registration. Everything is computed first; the transaction lets one of several requests win.
+func (m *Module) VerifyEmail(ctx context.Context, req authv1.VerifyEmailRequestObject) (authv1.VerifyEmailResponseObject, error) {
+	r, err := m.store.registrationByToken(ctx, digest(req.Body.Token))
+	if err != nil {
+		return nil, err
+	}
+	email, err := m.keys.Open(ctx, r.EmailCT, "registrations", "email_ct", r.ID)
+	if err != nil {
+		return nil, err
+	}
+	i, err := m.newIdentity(ctx, string(email), []string{roleUser})
+	if err != nil {
+		return nil, err
+	}
+	if err := m.store.confirm(ctx, r.ID, i); err != nil {
+		return nil, err
+	}
+	return authv1.VerifyEmail204Response{}, nil
+}
+
+func (m *Module) newIdentity(ctx context.Context, email string, roles []string) (i identity, err error) {
+	i = identity{ID: uuid.Must(uuid.NewV7()), Roles: roles}
+	if i.EmailIndex, err = m.keys.Index(ctx, email); err != nil {
+		return i, err
+	}
+	i.EmailCT, err = m.keys.Seal(ctx, []byte(email), "identities", "email_ct", i.ID)
+	return i, err
+}
+
+// Login trades a password for a session. Every failure costs one hash and says the same.
+func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (authv1.LoginResponseObject, error) {
+	index, err := m.keys.Index(ctx, seal.NormalEmail(req.Body.Email))
+	if err != nil {
+		return nil, err
+	}
+	succeeded, err := m.throttle.try(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	c, err := m.store.credentials(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	ok, stale, err := m.hasher.matches(ctx, req.Body.Password, c.Hash)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || !c.Active {
+		return nil, problem.Unauthenticated.New("invalid-credentials", "The address or the password is wrong.")
+	}
+	succeeded()
+	if stale {
+		if err := m.rehash(ctx, c.IdentityID, c.Hash, req.Body.Password); err != nil {
+			return nil, err
+		}
+	}
+	s, err := m.store.addSession(ctx, uuid.Must(uuid.NewV7()), c.IdentityID, "1", []string{"pwd"})
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := m.tokens(ctx, s, scopesOf(s.Roles))
+	return authv1.Login200JSONResponse(tokens), err
+}
+
+func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password string) error {
+	hash, err := m.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return m.store.replaceHash(ctx, identity, old, hash)
+}
+
+// tokens makes the pair that a session's owner gets.
+func (m *Module) tokens(ctx context.Context, s session, scopes []string) (authv1.Tokens, error) {
+	claims := m.claims(s.IdentityID.String(), "web", scopes, time.Now())
+	claims.Session, claims.AuthTime, claims.ACR, claims.AMR = s.ID.String(), s.CreatedAt.Unix(), s.ACR, s.AMR
+	access, err := m.signing.sign(ctx, claims)
+	if err != nil {
+		return authv1.Tokens{}, err
+	}
+	payload := refreshPayload(s.ID, s.Counter)
+	mac, err := m.keys.MAC(ctx, payload)
+	if err != nil {
+		return authv1.Tokens{}, err
+	}
+	refresh := formatRefresh(payload, mac)
+	return authv1.Tokens{
+		AccessToken: access, TokenType: authv1.TokensTokenTypeBearer, ExpiresIn: int(accessLifetime.Seconds()),
+		RefreshToken: &refresh, Scope: claims.Scope,
+	}, nil
+}
+
+// IssueToken is OAuth's token endpoint.
+func (m *Module) IssueToken(ctx context.Context, req authv1.IssueTokenRequestObject) (authv1.IssueTokenResponseObject, error) {
+	var tokens authv1.Tokens
+	var err error
+	switch req.Body.GrantType {
+	case "refresh_token":
+		tokens, err = m.refresh(ctx, req.Body)
+	case "client_credentials":
+		tokens, err = m.clientCredentials(ctx, req.Body)
+	default:
+		err = problem.Malformed.New("unsupported_grant_type", "The grant types are refresh_token and client_credentials.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return authv1.IssueToken200JSONResponse(tokens), nil
+}
+
+// refresh rotates the session's token. The current one is used up by one conditional update; any other is judged.
+func (m *Module) refresh(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
+	invalid := problem.Malformed.New("invalid_grant", "The refresh token is not valid.")
+	if form.RefreshToken == nil {
+		return none, problem.Malformed.New("invalid_request", "refresh_token is missing.")
+	}
+	id, counter, payload, mac, err := parseRefresh(*form.RefreshToken)
+	if err != nil || m.keys.VerifyMAC(ctx, mac, payload) != nil {
+		return none, invalid.Because(err)
+	}
+	s, rotated, err := m.store.rotate(ctx, id, counter)
+	if err != nil {
+		return none, err
+	}
+	if !rotated {
+		if s, err = m.store.session(ctx, id); problem.Is(err, problem.NotFound) {
+			return none, invalid
+		} else if err != nil {
+			return none, err
+		}
+		switch judge(s, counter) {
+		case refuse:
+			return none, invalid
+		case end:
+			if err := m.store.endStolen(ctx, s); err != nil {
+				return none, err
+			}
+			return none, invalid
+		}
+	}
+	scopes, ok := narrow(scopesOf(s.Roles), form.Scope)
+	if !ok {
+		return none, problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
+	}
+	return m.tokens(ctx, s, scopes)
+}
+
+// clientCredentials gives a module its token, for its secret in the Authorization header or in the form.
+func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
+	name, secret, basic := request.From(ctx).BasicAuth()
+	if basic { // RFC 6749, section 2.3.1: both are form-encoded first
+		name, _ = url.QueryUnescape(name)
+		secret, _ = url.QueryUnescape(secret)
+	} else if form.ClientId != nil && form.ClientSecret != nil {
+		name, secret = *form.ClientId, *form.ClientSecret
+	}
+	client := m.config.Clients[name]
+	want, got := sha256.Sum256([]byte(client.Secret)), sha256.Sum256([]byte(secret))
+	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || client.Secret == "" {
+		e := problem.Unauthenticated.New("invalid_client", "The client or its secret is wrong.")
+		e.Header = map[string][]string{"Www-Authenticate": {`Basic realm="token"`}}
+		return none, e
+	}
+	scopes, ok := narrow(client.Scopes, form.Scope)
+	if !ok {
+		return none, problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
+	}
+	claims := m.claims(name, name, scopes, time.Now())
+	access, err := m.signing.sign(ctx, claims)
+	return authv1.Tokens{
+		AccessToken: access, TokenType: authv1.TokensTokenTypeBearer, ExpiresIn: int(accessLifetime.Seconds()), Scope: claims.Scope,
+	}, err
+}
+
+// RevokeToken ends the session that a refresh or access token belongs to. A token that means nothing is no error (RFC 7009, 2.2).
+func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestObject) (authv1.RevokeTokenResponseObject, error) {
+	var session uuid.UUID
+	if strings.HasPrefix(req.Body.Token, refreshPrefix) {
+		id, _, payload, mac, err := parseRefresh(req.Body.Token)
+		if err == nil && m.keys.VerifyMAC(ctx, mac, payload) == nil {
+			session = id
+		}
+	} else if p, err := m.verifier.Verify(ctx, req.Body.Token); err == nil {
+		session = p.SessionID
+	} else if !problem.Is(err, problem.Unauthenticated) {
+		return nil, err
+	}
+	if session != uuid.Nil {
+		if err := m.store.endSession(ctx, session); err != nil {
+			return nil, err
+		}
+	}
+	return authv1.RevokeToken200Response{}, nil
+}
+
+// Logout ends the caller's session.
+func (m *Module) Logout(ctx context.Context, _ authv1.LogoutRequestObject) (authv1.LogoutResponseObject, error) {
+	if session := authn.From(ctx).SessionID; session != uuid.Nil {
+		if err := m.store.endSession(ctx, session); err != nil {
+			return nil, err
+		}
+	}
+	return authv1.Logout204Response{}, nil
+}
+
+// CreateIdentity makes an account without the mail, or gives the one that has the address this password and these roles.
+func (m *Module) CreateIdentity(ctx context.Context, req authv1.CreateIdentityRequestObject) (authv1.CreateIdentityResponseObject, error) {
+	if err := checkPassword(req.Body.Password, m.config.PasswordMinLength); err != nil {
+		return nil, err
+	}
+	hash, err := m.hasher.hash(ctx, req.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	roles := make([]string, len(req.Body.Roles))
+	for i, role := range req.Body.Roles {
+		roles[i] = string(role)
+	}
+	i, err := m.newIdentity(ctx, seal.NormalEmail(req.Body.Email), roles)
+	if err != nil {
+		return nil, err
+	}
+	if i, err = m.store.putIdentity(ctx, i, hash); err != nil {
+		return nil, err
+	}
+	return authv1.CreateIdentity200JSONResponse(i.api()), nil
+}
+
+// GetJwks publishes the public keys.
+func (m *Module) GetJwks(ctx context.Context, _ authv1.GetJwksRequestObject) (authv1.GetJwksResponseObject, error) {
+	keys, err := m.signing.published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := authv1.JwkSet{Keys: []authv1.Jwk{}}
+	for _, k := range keys {
+		set.Keys = append(set.Keys, k.PublicJWK)
+	}
+	return authv1.GetJwks200JSONResponse{Body: set, Headers: authv1.GetJwks200ResponseHeaders{CacheControl: "public, max-age=60"}}, nil
+}
+
+// GetAuthorizationServer describes this server.
+func (m *Module) GetAuthorizationServer(context.Context, authv1.GetAuthorizationServerRequestObject) (authv1.GetAuthorizationServerResponseObject, error) {
+	issuer := m.config.Issuer
+	return authv1.GetAuthorizationServer200JSONResponse{
+		Body: authv1.AuthorizationServer{
+			Issuer: issuer, TokenEndpoint: issuer + "/v1/auth/token", JwksUri: issuer + "/.well-known/jwks.json",
+			RevocationEndpoint:                issuer + "/v1/auth/revoke",
+			GrantTypesSupported:               []string{"refresh_token", "client_credentials"},
+			ResponseTypesSupported:            []string{},
+			ScopesSupported:                   allScopes(),
+			TokenEndpointAuthMethodsSupported: []string{"client_secret_basic", "client_secret_post", "none"},
+		},
+		Headers: authv1.GetAuthorizationServer200ResponseHeaders{CacheControl: "public, max-age=300"},
+	}, nil
+}

@@ -1,0 +1,172 @@
+package auth
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+
+	usersv1 "example.com/groundwork/api/users/v1"
+	"example.com/groundwork/pkg/mail"
+	"example.com/groundwork/pkg/problem"
+)
+
+// mailsPerHour bounds what one address gets, so that nobody fills a stranger's mailbox through us.
+const mailsPerHour = 5
+
+//go:embed mails/*.txt
+var mailFiles embed.FS
+
+var mails = template.Must(template.ParseFS(mailFiles, "mails/*.txt"))
+
+// write renders a mail: its first line is the subject.
+func write(name, to, token string) (mail.Message, error) {
+	var b strings.Builder
+	if err := mails.ExecuteTemplate(&b, name+".txt", map[string]any{"Token": token}); err != nil {
+		return mail.Message{}, err
+	}
+	subject, text, _ := strings.Cut(b.String(), "\n")
+	return mail.Message{To: to, Subject: subject, Text: strings.TrimSpace(text) + "\n", Token: token}, nil
+}
+
+// send hands a mail over. What no repetition can mend ends the job. A job's errors are kept and shown, so the address is cut out.
+func (m *Module) send(ctx context.Context, name, to, token string) error {
+	message, err := write(name, to, token)
+	if err != nil {
+		return err
+	}
+	err = m.mail.Send(ctx, message)
+	if err == nil {
+		return nil
+	}
+	shown := errors.New(strings.ReplaceAll(err.Error(), to, "…"))
+	if mail.Permanent(err) {
+		return river.JobCancel(shown)
+	}
+	return shown
+}
+
+// registrationMailArgs: no token and no address, since arguments are kept and shown.
+type registrationMailArgs struct {
+	Registration uuid.UUID `json:"registration"`
+}
+
+// Kind names the job in the queue.
+func (registrationMailArgs) Kind() string { return "registration-mail" }
+
+// registrationMail answers a registration: confirm, or "you have an account already".
+type registrationMail struct {
+	river.WorkerDefaults[registrationMailArgs]
+	m *Module
+}
+
+// Work sends the mail.
+func (w *registrationMail) Work(ctx context.Context, job *river.Job[registrationMailArgs]) error {
+	id := job.Args.Registration
+	sealed, known, lastHour, err := w.m.store.registrationToMail(ctx, id)
+	if problem.Is(err, problem.NotFound) {
+		return nil // confirmed meanwhile
+	}
+	if err != nil || lastHour > mailsPerHour {
+		return err
+	}
+	email, err := w.m.keys.Open(ctx, sealed, "registrations", "email_ct", id)
+	if err != nil {
+		return err
+	}
+	if known {
+		return w.m.send(ctx, "known", string(email), "")
+	}
+	token, err := w.m.registrationToken(ctx, id)
+	if err != nil {
+		return err
+	}
+	return w.m.send(ctx, "confirm", string(email), token)
+}
+
+type noticeMailArgs struct {
+	Identity uuid.UUID `json:"identity"`
+}
+
+// Kind names the job in the queue.
+func (noticeMailArgs) Kind() string { return "reuse-notice-mail" }
+
+// noticeMail tells an owner that a session was ended because its old token was used.
+type noticeMail struct {
+	river.WorkerDefaults[noticeMailArgs]
+	m *Module
+}
+
+// Work sends the mail.
+func (w *noticeMail) Work(ctx context.Context, job *river.Job[noticeMailArgs]) error {
+	i, err := w.m.store.identity(ctx, job.Args.Identity)
+	if err != nil {
+		return err
+	}
+	email, err := w.m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
+	if err != nil {
+		return err
+	}
+	return w.m.send(ctx, "reuse", string(email), "")
+}
+
+type provisionArgs struct {
+	Identity uuid.UUID `json:"identity"`
+}
+
+// Kind names the job in the queue.
+func (provisionArgs) Kind() string { return "provision-profile" }
+
+// provision tells users of an identity as it is now. Users ignores an older version that arrives late.
+type provision struct {
+	river.WorkerDefaults[provisionArgs]
+	m *Module
+}
+
+// Work calls users until it takes it.
+func (w *provision) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
+	i, err := w.m.store.identity(ctx, job.Args.Identity)
+	if err != nil {
+		return err
+	}
+	email, err := w.m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
+	if err != nil {
+		return err
+	}
+	resp, err := w.m.users.ProvisionUserWithResponse(ctx, i.ID, usersv1.Provision{Email: string(email), AuthVersion: i.Version})
+	if err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
+	return problem.NoContent(resp.HTTPResponse, resp.Body, nil)
+}
+
+type sweepArgs struct{}
+
+// Kind names the job in the queue.
+func (sweepArgs) Kind() string { return "sweep" }
+
+// sweep deletes expired registrations and sessions, in small steps.
+type sweep struct {
+	river.WorkerDefaults[sweepArgs]
+	m *Module
+}
+
+// Work sweeps until nothing is left or its time is up; the next one goes on.
+func (w *sweep) Work(ctx context.Context, _ *river.Job[sweepArgs]) error {
+	for {
+		done, err := w.m.store.sweep(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+func hourly(args river.JobArgs) *river.PeriodicJob {
+	return river.NewPeriodicJob(river.PeriodicInterval(time.Hour), func() (river.JobArgs, *river.InsertOpts) { return args, nil }, nil)
+}

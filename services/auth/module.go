@@ -1,0 +1,94 @@
+// Package auth decides who may come in.
+//
+// It serves registration, login, tokens and the public keys that verify them (api/auth/v1). It calls users, to provision a profile when an
+// address is confirmed. It keeps registrations, identities with their passwords, sessions, signing keys and audit events in the schema
+// auth; addresses and private keys as ciphertexts. Failed logins are counted in Redis.
+//
+// Read first: handlers.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
+package auth
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/riverqueue/river"
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	usersv1 "example.com/groundwork/api/users/v1"
+	"example.com/groundwork/pkg/httpserver"
+	"example.com/groundwork/pkg/jobs"
+	"example.com/groundwork/pkg/mail"
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/ratelimit"
+	"example.com/groundwork/pkg/seal"
+)
+
+// Client is a module that gets tokens for its secret.
+type Client struct {
+	Secret string
+	Scopes []string
+}
+
+// Config is what the module needs to be told.
+type Config struct {
+	Issuer            string            // iss and aud of every token: the public address of this deployment
+	Clients           map[string]Client // by name
+	PasswordMinLength int               // in characters
+}
+
+// Module is the auth module.
+type Module struct {
+	config   Config
+	store    *store
+	keys     *seal.Keys
+	signing  *keyring
+	hasher   *hasher
+	throttle *throttle
+	verifier httpserver.Verifier
+	users    usersv1.ClientWithResponsesInterface
+	mail     mail.Sender
+	queue    *jobs.Queue
+}
+
+// New makes the module. It does no I/O, so a program starts while its database is away.
+func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, verifier httpserver.Verifier,
+	users usersv1.ClientWithResponsesInterface, mail mail.Sender, log *slog.Logger) (*Module, error) {
+	m := &Module{
+		config: config, keys: seal.New(kek, seal.Table(db)), hasher: newHasher(),
+		verifier: verifier, users: users, mail: mail,
+		throttle: &throttle{
+			network: ratelimit.NewBackoff(redis, "login:network:", 5, time.Minute, log),
+			account: ratelimit.NewBackoff(redis, "login:account:", 20, time.Minute, log),
+		},
+	}
+	kinds := river.NewWorkers()
+	river.AddWorker(kinds, &registrationMail{m: m})
+	river.AddWorker(kinds, &noticeMail{m: m})
+	river.AddWorker(kinds, &provision{m: m})
+	river.AddWorker(kinds, &sweep{m: m})
+	var err error
+	m.queue, err = jobs.New(db, "auth", log, kinds, hourly(sweepArgs{}))
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	m.store = &store{db: db, jobs: m.queue}
+	m.signing = &keyring{store: m.store, keys: m.keys}
+	return m, nil
+}
+
+// Routes adds the contract's operations to r.
+func (m *Module) Routes(r chi.Router) {
+	authv1.HandlerWithOptions(
+		authv1.NewStrictHandlerWithOptions(m, nil, authv1.StrictHTTPServerOptions{
+			RequestErrorHandlerFunc: httpserver.BadBody, ResponseErrorHandlerFunc: problem.Write,
+		}),
+		authv1.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
+}
+
+// Jobs is the module's background work: mails, provisioning, sweeping up.
+func (m *Module) Jobs() *jobs.Queue { return m.queue }

@@ -1,0 +1,108 @@
+package auth
+
+import (
+	"context"
+	_ "embed"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/alexedwards/argon2id"
+
+	"example.com/groundwork/pkg/problem"
+)
+
+// hashing is argon2id with 19 MiB, two passes, one lane (OWASP ASVS 5.0, appendix C).
+var hashing = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
+// hashWait is how long a request waits for its turn to hash. A hash takes about 20 ms.
+const hashWait = 2 * time.Second
+
+//go:embed common_passwords.txt
+var commonList string // the most used ones of 8 characters and more, after the frequency list of zxcvbn (MIT)
+
+var common = sync.OnceValue(func() map[string]bool {
+	set := map[string]bool{}
+	for line := range strings.Lines(commonList) {
+		set[strings.TrimSpace(line)] = true
+	}
+	return set
+})
+
+// checkPassword is the policy for a new password: long enough, and not one that everybody tries first. No rules of composition (NIST SP
+// 800-63B-4, section 3.1.1.2).
+func checkPassword(password string, minLength int) error {
+	switch {
+	case utf8.RuneCountInString(password) < minLength:
+		return weak("minLength", "is too short")
+	case common()[strings.ToLower(password)]:
+		return weak("common", "is one of the most used passwords")
+	}
+	return nil
+}
+
+func weak(code, detail string) error {
+	return problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
+		problem.Field{Pointer: "/password", Code: code, Detail: detail})
+}
+
+// hasher hashes passwords, a few at a time: each takes 19 MiB while it runs.
+type hasher struct {
+	slots chan struct{}
+	dummy func() string // compared with when there is no hash, so that an unknown address costs the same
+}
+
+func newHasher() *hasher {
+	return &hasher{
+		slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		dummy: sync.OnceValue(func() string {
+			hash, err := argon2id.CreateHash("nobody's password", &hashing)
+			if err != nil { // the system's randomness failed
+				panic(err)
+			}
+			return hash
+		}),
+	}
+}
+
+func (h *hasher) turn(ctx context.Context) (release func(), err error) {
+	timer := time.NewTimer(hashWait)
+	defer timer.Stop()
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		return nil, problem.Unavailable.New("overloaded", "Too many logins at once.")
+	}
+}
+
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	release, err := h.turn(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	return argon2id.CreateHash(password, &hashing)
+}
+
+// matches compares a password with a hash, or with nothing at the same cost. stale says that the hash was made with other parameters.
+func (h *hasher) matches(ctx context.Context, password, hash string) (ok, stale bool, err error) {
+	known := hash != ""
+	if !known {
+		hash = h.dummy()
+	}
+	release, err := h.turn(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	defer release()
+	ok, params, err := argon2id.CheckHash(password, hash)
+	if err != nil {
+		return false, false, err
+	}
+	return ok && known, *params != hashing, nil
+}

@@ -1,0 +1,42 @@
+package auth
+
+import (
+	"slices"
+	"strings"
+)
+
+// Roles expand to permissions; a permission is the OAuth scope that an operation asks for in its contract.
+const (
+	roleUser     = "user"
+	roleOperator = "operator"
+)
+
+var permissions = map[string][]string{
+	roleUser:     {"profile:read", "profile:write", "accounts:read", "accounts:write", "transactions:read", "transactions:write"},
+	roleOperator: {"identities:write", "ledger:read", "ledger:write"},
+}
+
+// scopesOf lists what the roles may do.
+func scopesOf(roles []string) []string {
+	var scopes []string
+	for _, role := range roles {
+		for _, scope := range permissions[role] {
+			if !slices.Contains(scopes, scope) {
+				scopes = append(scopes, scope)
+			}
+		}
+	}
+	return scopes
+}
+
+// narrow returns the granted scopes that are asked for, all when none is; ok is false when one is asked for that is not granted.
+func narrow(granted []string, asked *string) (scopes []string, ok bool) {
+	if asked == nil || strings.TrimSpace(*asked) == "" {
+		return granted, true
+	}
+	scopes = strings.Fields(*asked)
+	return scopes, !slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(granted, s) })
+}
+
+// allScopes is what the metadata document lists.
+func allScopes() []string { return scopesOf([]string{roleUser, roleOperator}) }

@@ -1,0 +1,215 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/jobs"
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/request"
+)
+
+const registrationLifetime = 24 * time.Hour
+
+type store struct {
+	db   *pgxpool.Pool
+	jobs *jobs.Queue
+}
+
+type registration struct {
+	ID          uuid.UUID
+	EmailCT     []byte
+	EmailIndex  []byte
+	Hash        string
+	TokenDigest []byte
+}
+
+type identity struct {
+	ID         uuid.UUID
+	EmailCT    []byte
+	EmailIndex []byte
+	Roles      []string
+	Version    int64
+	CreatedAt  time.Time
+}
+
+func (i identity) api() authv1.Identity {
+	return authv1.Identity{Id: i.ID, Roles: i.Roles, CreatedAt: i.CreatedAt.UTC()}
+}
+
+var errToken = problem.Malformed.New("token-invalid", "The token is wrong, used up or too old.")
+
+// addRegistration notes the registration and the job that mails about it.
+func (s *store) addRegistration(ctx context.Context, r registration) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			insert into registrations (id, email_ct, email_index, hash, token_digest, expires_at)
+			values ($1, $2, $3, $4, $5, now() + $6)`,
+			r.ID, r.EmailCT, r.EmailIndex, r.Hash, r.TokenDigest, registrationLifetime)
+		if err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, registrationMailArgs{r.ID})
+	})
+}
+
+// registrationByToken returns a registration that is still open, or token-invalid.
+func (s *store) registrationByToken(ctx context.Context, digest []byte) (registration, error) {
+	rows, _ := s.db.Query(ctx, `
+		select id, email_ct, email_index, hash, token_digest from registrations where token_digest = $1 and expires_at > now()`, digest)
+	r, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[registration])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, errToken
+	}
+	return r, err
+}
+
+// registrationToMail returns a registration with what decides about its mail; NotFound when it was used or swept meanwhile.
+func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT []byte, known bool, lastHour int, err error) {
+	err = s.db.QueryRow(ctx, `
+		select r.email_ct,
+		       exists (select from identities i where i.email_index = r.email_index),
+		       (select count(*) from registrations o where o.email_index = r.email_index and o.created_at > now() - interval '1 hour' and o.id <= r.id)
+		from registrations r where r.id = $1`, id).Scan(&emailCT, &known, &lastHour)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = problem.NotFound.New("not-found", "The registration is gone.")
+	}
+	return emailCT, known, lastHour, err
+}
+
+// confirm makes the identity of a registration, with that registration's password, and the job that provisions the profile. One of
+// several requests wins; the address's other registrations go.
+func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity) error {
+	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		var hash string
+		err := tx.QueryRow(ctx, `delete from registrations where id = $1 returning hash`, registration).Scan(&hash)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errToken
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `delete from registrations where email_index = $1`, i.EmailIndex); err != nil {
+			return err
+		}
+		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
+			return err
+		}
+		return audit(ctx, tx, "identity.confirmed", i.ID, uuid.Nil)
+	})
+	if postgres.Violates(err, "identities_email_key") {
+		return errToken // somebody has the address already; whoever asks learns no more
+	}
+	return err
+}
+
+func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash string) error {
+	_, err := tx.Exec(ctx, `insert into identities (id, email_ct, email_index, roles) values ($1, $2, $3, $4)`, i.ID, i.EmailCT, i.EmailIndex, i.Roles)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `insert into passwords (identity_id, hash) values ($1, $2)`, i.ID, hash); err != nil {
+		return err
+	}
+	return s.jobs.Add(ctx, tx, provisionArgs{i.ID})
+}
+
+// putIdentity makes an identity, or sets password and roles of the one that has its address and ends its sessions.
+func (s *store) putIdentity(ctx context.Context, i identity, hash string) (identity, error) {
+	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		var id uuid.UUID
+		err := tx.QueryRow(ctx, `
+			update identities set roles = $2, version = version + 1 where email_index = $1 returning id`, i.EmailIndex, i.Roles).Scan(&id)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			id = i.ID
+			err = s.insertIdentity(ctx, tx, i, hash)
+		case err == nil:
+			if _, err = tx.Exec(ctx, `update passwords set hash = $2, changed_at = now() where identity_id = $1`, id, hash); err == nil {
+				_, err = tx.Exec(ctx, `update sessions set revoked_at = now() where identity_id = $1 and revoked_at is null`, id)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if err := audit(ctx, tx, "identity.put", id, uuid.Nil); err != nil {
+			return err
+		}
+		i, err = readIdentity(ctx, tx, id)
+		return err
+	})
+	if postgres.Violates(err, "identities_email_key") {
+		return i, problem.Conflict.New("conflict", "Somebody made this account at the same moment; try again.")
+	}
+	return i, err
+}
+
+func (s *store) identity(ctx context.Context, id uuid.UUID) (identity, error) {
+	return readIdentity(ctx, s.db, id)
+}
+
+func readIdentity(ctx context.Context, db postgres.DB, id uuid.UUID) (identity, error) {
+	rows, _ := db.Query(ctx, `select id, email_ct, email_index, roles, version, created_at from identities where id = $1`, id)
+	i, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[identity])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = problem.NotFound.New("not-found", "There is no such account.")
+	}
+	return i, err
+}
+
+// credentials are what a login is checked with; empty when there is no such address.
+type credentials struct {
+	IdentityID uuid.UUID
+	Hash       string
+	Active     bool
+}
+
+func (s *store) credentials(ctx context.Context, emailIndex []byte) (credentials, error) {
+	rows, _ := s.db.Query(ctx, `
+		select i.id as identity_id, p.hash, i.status = 'active' as active
+		from identities i join passwords p on p.identity_id = i.id where i.email_index = $1`, emailIndex)
+	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[credentials])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return credentials{}, nil
+	}
+	return c, err
+}
+
+// replaceHash stores the same password's newer hash, unless the password was changed meanwhile.
+func (s *store) replaceHash(ctx context.Context, identity uuid.UUID, old, hash string) error {
+	_, err := s.db.Exec(ctx, `update passwords set hash = $3 where identity_id = $1 and hash = $2`, identity, old, hash)
+	return err
+}
+
+func (s *store) signingKeys(ctx context.Context) ([]signingKey, error) {
+	rows, _ := s.db.Query(ctx, `select id, private_ct, public_jwk, active_at from signing_keys order by active_at desc, id desc`)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[signingKey])
+}
+
+// addFirstSigningKey does nothing when there is one already.
+func (s *store) addFirstSigningKey(ctx context.Context, k signingKey) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('auth.signing_keys'))`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `
+			insert into signing_keys (id, private_ct, public_jwk, active_at)
+			select $1, $2, $3, now() where not exists (select from signing_keys)`, k.ID, k.PrivateCT, k.PublicJWK)
+		return err
+	})
+}
+
+// audit notes who did what, in the transaction that did it. Ids only.
+func audit(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID) error {
+	_, err := db.Exec(ctx, `
+		insert into audit_events (id, kind, identity_id, session_id, request_id) values ($1, $2, $3, nullif($4, $5::uuid), $6)`,
+		uuid.Must(uuid.NewV7()), kind, identity, session, uuid.Nil, request.From(ctx).ID)
+	return err
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"log/slog"
+
+	"example.com/groundwork/migrations"
+)
+
+// config is every setting, as the program uses it.
+type config struct {
+	environment          string
+	httpAddr, adminAddr  string
+	issuer               string
+	databaseURL          string
+	databaseURLs         map[string]string // by module
+	databaseMaxConns     int
+	redisURL             string
+	urls                 map[string]string // peers, by module
+	clientSecrets        map[string]string // by module
+	keyEncryptionKey     string
+	keyEncryptionKeyFile string
+	smtpURL, mailFrom    string
+	passwordMinLength    int
+	rateLimit            float64 // 0: off
+	requestTimeout       time.Duration
+	drainDelay           time.Duration
+	shutdownTimeout      time.Duration
+	trustedProxies       []string
+	logLevel             slog.Level
+	pushTraces           bool
+	pushMetrics          bool
+	traceSample          float64
+	operatorEmail        string
+	operatorPassword     string
+}
+
+func (c *config) local() bool { return c.environment == "local" }
+
+// setting is one environment variable: what it is for, what it is when nobody says, and how it is read.
+type setting struct {
+	name     string
+	fallback string // elsewhere
+	local    string // in local runs, when that differs
+	meaning  string
+	secret   bool
+	set      func(value string) error
+}
+
+// settings lists them all, in the order of the README's table.
+func settings(c *config) []setting {
+	c.databaseURLs, c.urls, c.clientSecrets = map[string]string{}, map[string]string{}, map[string]string{}
+	text := func(p *string) func(string) error { return func(v string) error { *p = v; return nil } }
+	list := []setting{
+		{"ENVIRONMENT", "production", "", "`production`, or `local` for a run on one's own machine", false, oneOf(&c.environment, "production", "local")},
+		{"HTTP_ADDR", ":8080", "127.0.0.1:8080", "where the API listens", false, address(&c.httpAddr)},
+		{"ADMIN_ADDR", "127.0.0.1:9090", "", "where /metrics and pprof listen; never public", false, address(&c.adminAddr)},
+		{"ISSUER", "", "http://HTTP_ADDR", "public address of the API; who signs the tokens (`iss`, `aud`)", false, httpURL(&c.issuer)},
+		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, text(&c.databaseURL)},
+	}
+	for _, m := range migrations.Modules() {
+		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "from DATABASE_URL", "Postgres as the login of " + m, true, entry(c.databaseURLs, m)})
+	}
+	list = append(list,
+		setting{"DATABASE_MAX_CONNS", "10", "", "connections of each module's pool", false, integer(&c.databaseMaxConns, 2, 1000)},
+		setting{"REDIS_URL", "", "", "Redis, for auth and users", true, text(&c.redisURL)})
+	for _, m := range migrations.Modules() {
+		list = append(list, setting{strings.ToUpper(m) + "_URL", "", "", "where " + m + " answers when it does not run in this process", false, entry(c.urls, m)})
+	}
+	for _, m := range migrations.Modules() {
+		list = append(list, setting{strings.ToUpper(m) + "_CLIENT_SECRET", "", "", "what " + m + " gets its tokens for; needed when modules run apart, auth needs all", true, entry(c.clientSecrets, m)})
+	}
+	return append(list,
+		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, text(&c.keyEncryptionKey)},
+		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, text(&c.keyEncryptionKeyFile)},
+		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, text(&c.smtpURL)},
+		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, text(&c.mailFrom)},
+		setting{"PASSWORD_MIN_LENGTH", "15", "", "characters of a new password; at least 8", false, integer(&c.passwordMinLength, 8, 128)},
+		setting{"RATE_LIMIT", "50", "", "requests per second and caller in each process, or `off` (failed logins are throttled all the same)", false, rate(&c.rateLimit)},
+		setting{"REQUEST_TIMEOUT", "15s", "", "the longest a request may take", false, duration(&c.requestTimeout, time.Second, 10*time.Minute)},
+		setting{"DRAIN_DELAY", "5s", "0s", "from unready to taking no more requests, at the end", false, duration(&c.drainDelay, 0, 5*time.Minute)},
+		setting{"SHUTDOWN_TIMEOUT", "20s", "", "what requests and jobs in flight get to finish, at the end", false, duration(&c.shutdownTimeout, time.Second, 10*time.Minute)},
+		setting{"TRUSTED_PROXIES", "", "", "networks (CIDR, commas between) whose X-Forwarded-For is believed", false, prefixes(&c.trustedProxies)},
+		setting{"LOG_LEVEL", "info", "", "debug, info, warn or error", false, func(v string) error { return c.logLevel.UnmarshalText([]byte(v)) }},
+		setting{"OTEL_EXPORTER_OTLP_ENDPOINT", "", "", "collector for traces and metrics; silent when absent. The other OTEL_EXPORTER_OTLP_* are read too", false, push(&c.pushTraces, &c.pushMetrics)},
+		setting{"OTEL_SDK_DISABLED", "false", "", "`true`: push nothing", false, disable(&c.pushTraces, &c.pushMetrics, "true")},
+		setting{"OTEL_TRACES_EXPORTER", "otlp", "", "`none`: push no traces", false, disable(&c.pushTraces, nil, "none")},
+		setting{"OTEL_METRICS_EXPORTER", "otlp", "", "`none`: push no metrics", false, disable(&c.pushMetrics, nil, "none")},
+		setting{"TRACE_SAMPLE", "0.1", "1", "share of traces that is kept", false, share(&c.traceSample)},
+		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, text(&c.operatorEmail)},
+		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, text(&c.operatorPassword)},
+	)
+}
+
+// load reads every setting and reports all mistakes at once. Values never stand in them: they may be secrets.
+func load(getenv func(string) string) (*config, []setting, error) {
+	c := &config{}
+	list := settings(c)
+	local := getenv("ENVIRONMENT") == "local"
+	var wrong []error
+	for _, s := range list {
+		if err := s.set(value(s, local, getenv)); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	if len(wrong) == 0 {
+		wrong = append(wrong, c.derive(), c.refuseDevelopment())
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, nil, fmt.Errorf("settings:\n%w", err)
+	}
+	return c, list, nil
+}
+
+// value is what a setting is, said or not. A default that is worked out from others (it has a name or a space in it) is derive's.
+func value(s setting, local bool, getenv func(string) string) string {
+	if v := getenv(s.name); v != "" {
+		return v
+	}
+	if local && s.local != "" && !strings.Contains(s.local, " ") && !strings.Contains(s.local, "HTTP_ADDR") {
+		return s.local
+	}
+	return s.fallback
+}
+
+// derive fills in what follows from other settings in local runs.
+func (c *config) derive() error {
+	if !c.local() {
+		return nil
+	}
+	if c.issuer == "" {
+		c.issuer = "http://" + c.httpAddr
+	}
+	for _, m := range migrations.Modules() {
+		if c.databaseURLs[m] == "" && c.databaseURL != "" {
+			u, err := migrations.LocalURL(c.databaseURL, m)
+			if err != nil {
+				return fmt.Errorf("DATABASE_URL: %w", err)
+			}
+			c.databaseURLs[m] = u
+		}
+	}
+	return nil
+}
+
+// development marks every secret that stands in this repository for local runs (compose files, examples).
+const development = "local-only"
+
+func (c *config) refuseDevelopment() error {
+	if c.local() {
+		return nil
+	}
+	secrets := map[string]string{
+		"DATABASE_URL": c.databaseURL, "REDIS_URL": c.redisURL, "SMTP_URL": c.smtpURL, "KEY_ENCRYPTION_KEY": c.keyEncryptionKey, "OPERATOR_PASSWORD": c.operatorPassword,
+	}
+	for _, m := range migrations.Modules() {
+		secrets[strings.ToUpper(m)+"_DATABASE_URL"] = c.databaseURLs[m]
+		secrets[strings.ToUpper(m)+"_CLIENT_SECRET"] = c.clientSecrets[m]
+	}
+	var wrong []error
+	for name, secret := range secrets {
+		if strings.Contains(secret, development) {
+			wrong = append(wrong, fmt.Errorf("%s: this is a secret for local runs; it is public", name))
+		}
+		if strings.HasSuffix(name, "_CLIENT_SECRET") && secret != "" && len(secret) < 32 {
+			wrong = append(wrong, fmt.Errorf("%s: at least 32 characters, made at random", name))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// need reports what is missing for running these modules in this process.
+func (c *config) need(modules []string) error {
+	var missing []string
+	want := func(name, value string) {
+		if value == "" {
+			missing = append(missing, name)
+		}
+	}
+	apart := len(modules) < len(migrations.Modules())
+	want("ISSUER", c.issuer)
+	for _, m := range migrations.Modules() {
+		upper := strings.ToUpper(m)
+		here := slices.Contains(modules, m)
+		if here {
+			want(upper+"_DATABASE_URL", c.databaseURLs[m])
+		}
+		if apart && !here && slices.ContainsFunc(modules, func(caller string) bool { return slices.Contains(calls[caller], m) }) {
+			want(upper+"_URL", c.urls[m])
+		}
+		if apart && (here || slices.Contains(modules, "auth")) {
+			want(upper+"_CLIENT_SECRET", c.clientSecrets[m])
+		}
+	}
+	if slices.Contains(modules, "auth") || slices.Contains(modules, "users") {
+		want("REDIS_URL", c.redisURL)
+		want("KEY_ENCRYPTION_KEY or KEY_ENCRYPTION_KEY_FILE", c.keyEncryptionKey+c.keyEncryptionKeyFile)
+	}
+	if slices.Contains(modules, "auth") && !c.local() {
+		want("SMTP_URL", c.smtpURL)
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("settings: missing for serving %s in %s: %s", strings.Join(modules, ", "), c.environment, strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// masked lists the effective settings for the log; of a secret only whether it is set.
+func masked(list []setting, local bool, getenv func(string) string) []slog.Attr {
+	var attrs []slog.Attr
+	for _, s := range list {
+		v := value(s, local, getenv)
+		if s.secret && v != "" {
+			v = "•••"
+		}
+		attrs = append(attrs, slog.String(s.name, v))
+	}
+	return attrs
+}
+
+// printSettings writes the table of all settings, as Markdown when asked: the README's is compared with it.
+func printSettings(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(tw, "| Setting\t| Default\t| In local runs\t| Meaning\t|")
+	fmt.Fprintln(tw, "|---\t|---\t|---\t|---\t|")
+	for _, s := range settings(&config{}) {
+		fmt.Fprintf(tw, "| `%s`\t| %s\t| %s\t| %s\t|\n", s.name, s.fallback, s.local, s.meaning)
+	}
+	return tw.Flush()
+}
+
+func oneOf(p *string, values ...string) func(string) error {
+	return func(v string) error {
+		if !slices.Contains(values, v) {
+			return fmt.Errorf("one of %s", strings.Join(values, ", "))
+		}
+		*p = v
+		return nil
+	}
+}
+
+func entry(m map[string]string, key string) func(string) error {
+	return func(v string) error { m[key] = v; return nil }
+}
+
+func address(p *string) func(string) error {
+	return func(v string) error {
+		*p = v
+		if _, _, err := net.SplitHostPort(v); err != nil {
+			return errors.New("host:port, or :port for every interface")
+		}
+		return nil
+	}
+}
+
+func httpURL(p *string) func(string) error {
+	return func(v string) error {
+		*p = strings.TrimSuffix(v, "/")
+		if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return errors.New("an http:// or https:// address")
+		}
+		return nil
+	}
+}
+
+func integer(p *int, least, most int) func(string) error {
+	return func(v string) (err error) {
+		if *p, err = strconv.Atoi(v); err != nil || *p < least || *p > most {
+			return fmt.Errorf("a number from %d to %d", least, most)
+		}
+		return nil
+	}
+}
+
+func duration(p *time.Duration, least, most time.Duration) func(string) error {
+	return func(v string) (err error) {
+		if *p, err = time.ParseDuration(v); err != nil || *p < least || *p > most {
+			return fmt.Errorf("a duration from %s to %s, such as 5s", least, most)
+		}
+		return nil
+	}
+}
+
+func rate(p *float64) func(string) error {
+	return func(v string) (err error) {
+		if v == "off" {
+			return nil
+		}
+		if *p, err = strconv.ParseFloat(v, 64); err != nil || *p < 0.1 || *p > 1e6 {
+			return errors.New("requests per second, from 0.1 to 1000000, or off")
+		}
+		return nil
+	}
+}
+
+func share(p *float64) func(string) error {
+	return func(v string) (err error) {
+		if *p, err = strconv.ParseFloat(v, 64); err != nil || *p < 0 || *p > 1 {
+			return errors.New("a number from 0 to 1")
+		}
+		return nil
+	}
+}
+
+func prefixes(p *[]string) func(string) error {
+	return func(v string) error {
+		for _, part := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }) {
+			if _, err := netip.ParsePrefix(part); err != nil {
+				return errors.New("networks such as 10.0.0.0/8, with commas between")
+			}
+			*p = append(*p, part)
+		}
+		return nil
+	}
+}
+
+func push(traces, metrics *bool) func(string) error {
+	return func(v string) error { *traces, *metrics = v != "", v != ""; return nil }
+}
+
+func disable(one, other *bool, word string) func(string) error {
+	return func(v string) error {
+		if v == word {
+			*one = false
+			if other != nil {
+				*other = false
+			}
+		}
+		return nil
+	}
+}

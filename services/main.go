@@ -1,0 +1,203 @@
+// Command groundwork is the whole backend: every module, or some of them, in one process, and the commands that go with it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/telemetry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends at once
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "groundwork:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = `groundwork is a backend: auth, users and transactions.
+
+  groundwork serve [--modules=auth,users,transactions]   answer requests and work jobs
+  groundwork migrate up        make the logins and bring every schema to its newest version
+  groundwork migrate status    list what is applied
+  groundwork operator          make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope
+  groundwork healthcheck       ask the server at HTTP_ADDR whether it is ready
+  groundwork config            list every setting
+  groundwork version
+  groundwork help
+
+Settings come from the environment.
+`
+
+// run is the program: it is given the world and returns an error.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	command := "help"
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "help", "-h", "--help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	case "version":
+		_, err := fmt.Fprintln(stdout, version())
+		return err
+	case "config":
+		return printSettings(stdout)
+	}
+	c, list, err := load(getenv)
+	if err != nil {
+		return err
+	}
+	log := telemetry.NewLog(stderr, c.logLevel)
+	switch command {
+	case "serve":
+		modules, err := chosen(args, stderr)
+		if err != nil {
+			return err
+		}
+		log.LogAttrs(ctx, slog.LevelInfo, "settings", masked(list, c.local(), getenv)...)
+		return serve(ctx, c, log, modules)
+	case "migrate":
+		return migrate(ctx, c, args, stdout)
+	case "operator":
+		return operator(ctx, c, log, stdout)
+	case "healthcheck":
+		return healthcheck(ctx, c)
+	}
+	return fmt.Errorf("there is no command %q; see groundwork help", command)
+}
+
+// chosen reads which modules to serve.
+func chosen(args []string, stderr io.Writer) ([]string, error) {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	list := flags.String("modules", strings.Join(migrations.Modules(), ","), "which modules this process runs, commas between")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("serve takes no argument %q", flags.Arg(0))
+	}
+	modules := strings.Split(*list, ",")
+	slices.Sort(modules)
+	modules = slices.Compact(modules)
+	for _, m := range modules {
+		if !slices.Contains(migrations.Modules(), m) {
+			return nil, fmt.Errorf("there is no module %q; there are %s", m, strings.Join(migrations.Modules(), ", "))
+		}
+	}
+	return modules, nil
+}
+
+func migrate(ctx context.Context, c *config, args []string, stdout io.Writer) error {
+	if c.databaseURL == "" {
+		return errors.New("settings: migrate needs DATABASE_URL, the owner of everything")
+	}
+	switch {
+	case slices.Equal(args, []string{"up"}):
+		return migrations.Up(ctx, c.databaseURL, c.databaseURLs, stdout)
+	case slices.Equal(args, []string{"status"}):
+		states, err := migrations.Status(ctx, c.databaseURL)
+		if err != nil {
+			return err
+		}
+		tw := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+		for _, s := range states {
+			state := "pending"
+			if s.Applied {
+				state = "applied"
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\n", s.Module, s.File, state)
+		}
+		return tw.Flush()
+	}
+	return errors.New("migrate up, or migrate status")
+}
+
+// operator makes the first operator through auth's contract, as a client that exists in this process only.
+func operator(ctx context.Context, c *config, log *slog.Logger, stdout io.Writer) error {
+	if c.operatorEmail == "" || c.operatorPassword == "" {
+		return errors.New("settings: operator needs OPERATOR_EMAIL and OPERATOR_PASSWORD")
+	}
+	c.rateLimit = 0
+	a, err := newApp(ctx, c, slog.New(slog.DiscardHandler), []string{"auth"})
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	client, err := authv1.NewClientWithResponses("http://auth", authv1.WithHTTPClient(a.network.Client("console", a.console)))
+	if err != nil {
+		return err
+	}
+	resp, err := client.CreateIdentityWithResponse(ctx, authv1.NewIdentity{
+		Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv1.NewIdentityRoles{"user", "operator"},
+	})
+	if err != nil {
+		return err
+	}
+	if resp.JSON200 == nil {
+		return problem.FromPeer(resp.HTTPResponse, resp.Body)
+	}
+	log.Info("operator", "id", resp.JSON200.Id)
+	_, err = fmt.Fprintf(stdout, "%s is an operator\n", c.operatorEmail)
+	return err
+}
+
+// healthcheck asks the server of this machine, for containers without a shell.
+func healthcheck(ctx context.Context, c *config) error {
+	host, port, err := net.SplitHostPort(c.httpAddr)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// release is set by the build: -ldflags "-X main.release=v1.2.3".
+var release string
+
+func version() string {
+	if release != "" {
+		return release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "development"
+}

@@ -1,0 +1,57 @@
+// Package transactions is the ledger: accounts, and transactions between them that are never changed.
+//
+// It serves api/transactions/v1, calls users (to check the owner that an operator names for an account), and keeps the schema
+// transactions: accounts and their balances, transactions and their entries, and what was answered to each idempotency key.
+//
+// The core path, to be read first: CreateTransaction in handlers.go asks newTransaction and newOrder (posting.go, idempotency.go) what
+// the caller wants, store.post (store_posting.go) takes the locks, books.post (posting.go) decides, store.post writes and answers.
+// Accounts and lists (account.go, store_accounts.go, store_history.go) and jobs.go stand beside it.
+package transactions
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	transactionsv1 "example.com/groundwork/api/transactions/v1"
+	usersv1 "example.com/groundwork/api/users/v1"
+	"example.com/groundwork/pkg/httpserver"
+	"example.com/groundwork/pkg/jobs"
+	"example.com/groundwork/pkg/problem"
+)
+
+// Module is the transactions module. Its methods are the operations of the contract.
+type Module struct {
+	store store
+	users usersv1.ClientWithResponsesInterface
+	queue *jobs.Queue
+}
+
+// New makes the module on a pool that is logged in as groundwork_transactions. It does no I/O. users reaches the users module by its
+// contract.
+func New(db *pgxpool.Pool, users usersv1.ClientWithResponsesInterface, log *slog.Logger) (*Module, error) {
+	m := &Module{store: store{db}, users: users}
+	kinds := river.NewWorkers()
+	river.AddWorker(kinds, &purge{store: m.store})
+	var err error
+	m.queue, err = jobs.New(db, "transactions", log, kinds, river.NewPeriodicJob(river.PeriodicInterval(purgeEvery), newPurge, nil))
+	if err != nil {
+		return nil, fmt.Errorf("transactions: %w", err)
+	}
+	return m, nil
+}
+
+// Routes adds the contract's operations to r.
+func (m *Module) Routes(r chi.Router) {
+	transactionsv1.HandlerWithOptions(
+		transactionsv1.NewStrictHandlerWithOptions(m, nil, transactionsv1.StrictHTTPServerOptions{
+			RequestErrorHandlerFunc: httpserver.BadBody, ResponseErrorHandlerFunc: problem.Write,
+		}),
+		transactionsv1.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
+}
+
+// Jobs is the module's background work: forgetting idempotency keys.
+func (m *Module) Jobs() *jobs.Queue { return m.queue }

@@ -1,0 +1,86 @@
+package transactions
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/problem"
+)
+
+// store is every line of SQL of the module.
+type store struct {
+	db *pgxpool.Pool
+}
+
+// viewer is who looks: they see what is theirs, or everything.
+type viewer struct {
+	id  uuid.UUID
+	all bool
+}
+
+// selectAccounts reads accounts as a whole. The notes may have been erased.
+const selectAccounts = `
+	select a.id, a.owner_id, a.kind, a.currency, a.version, a.created_at, n.name, coalesce(n.metadata, '{}') as metadata,
+	       b.status, b.posted, b.held, b.version as balance_version
+	from accounts a
+	join balances b on b.account_id = a.id
+	left join account_notes n on n.account_id = a.id`
+
+func (s store) createAccount(ctx context.Context, a account) error {
+	_, err := s.db.Exec(ctx, `
+		with account as (
+			insert into accounts (id, owner_id, kind, currency, created_at) values ($1, $2, $3, $4, $5)
+		), notes as (
+			insert into account_notes (account_id, name, metadata) values ($1, $7, $8)
+		)
+		insert into balances (account_id, currency, floor) values ($1, $4, $6)`,
+		a.ID, a.OwnerID, a.Kind, a.Currency, a.CreatedAt, a.floor(), a.Name, a.Metadata)
+	if postgres.Violates(err, "accounts_currency_fkey") {
+		return invalid("/currency", "unknown", "is not a currency in use")
+	}
+	return err
+}
+
+// account returns one account that v may see.
+func (s store) account(ctx context.Context, id uuid.UUID, v viewer) (account, error) {
+	rows, _ := s.db.Query(ctx, selectAccounts+` where a.id = $1 and ($3 or a.owner_id = $2)`, id, v.id, v.all)
+	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[account])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return a, problem.NotFound.New("not-found", "There is no such account.")
+	}
+	return a, err
+}
+
+// accounts returns the accounts of an owner that were made before the one named, newest first.
+func (s store) accounts(ctx context.Context, owner, before uuid.UUID, limit int) ([]account, error) {
+	rows, _ := s.db.Query(ctx, selectAccounts+` where a.owner_id = $1 and a.id < $2 order by a.id desc limit $3`, owner, before, limit)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[account])
+}
+
+// updateNotes changes an account's notes if its profile is at one of the versions, whichever if that is nil.
+func (s store) updateNotes(ctx context.Context, id uuid.UUID, v viewer, versions []int64, n notes) (account, error) {
+	changed, err := s.db.Exec(ctx, `
+		with changed as (
+			update accounts set version = version + 1
+			where id = $1 and ($3 or owner_id = $2) and ($4::bigint[] is null or version = any($4))
+			returning id
+		)
+		insert into account_notes as old (account_id, name, metadata) select id, $5, $6 from changed
+		on conflict (account_id) do update set
+			name     = case when $7 then excluded.name else old.name end,
+			metadata = case when $8 then excluded.metadata else old.metadata end`,
+		id, v.id, v.all, versions, n.Name, n.Metadata, n.SetName, n.SetMetadata)
+	if err != nil {
+		return account{}, err
+	}
+	a, err := s.account(ctx, id, v)
+	if err == nil && changed.RowsAffected() == 0 {
+		return a, problem.PreconditionFailed.New("precondition-failed", "It has changed since; read it again.")
+	}
+	return a, err
+}
