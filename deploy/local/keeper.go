@@ -46,11 +46,14 @@ func keep(spec string) error {
 	if err := ownFolder(o.Data); err != nil {
 		return err
 	}
+	lock, err := lockFolder(o.Data)
+	if err != nil {
+		return fmt.Errorf("%s is in use by another stack: %w", o.Data, err)
+	}
+	defer lock.Close()
 	if o.Test {
-		lock, _ := lockFolder(o.Data)
-		defer lock.Close()
 		defer os.RemoveAll(o.Data)
-		sweep(filepath.Dir(o.Data))
+		sweep(filepath.Dir(o.Data), throwaway)
 	}
 
 	var env []string

@@ -64,7 +64,7 @@ func locate(test bool) (place, error) {
 		if p.other {
 			p.data = filepath.Join("/tmp", throwaway+rand.Text()[:10])
 		}
-		sweep(os.TempDir())
+		sweep(os.TempDir(), throwaway)
 		return p, nil
 	}
 	return p, p.folder(p.state)
@@ -198,12 +198,15 @@ func ownFolder(path string) error {
 	return os.Chmod(path, 0o700)
 }
 
-// throwaway begins the names of the folders of -test.
-const throwaway = "groundwork-test-"
+// The folders of -test and the launcher that root lends begin with these names.
+const (
+	throwaway = "groundwork-test-"
+	lent      = "groundwork-launcher-"
+)
 
-// sweep removes what killed test stacks have left behind: folders of ours that nobody has locked.
-func sweep(temp string) {
-	left, _ := filepath.Glob(filepath.Join(temp, throwaway+"*"))
+// sweep removes what the killed have left behind: folders of ours that nobody has locked.
+func sweep(temp, prefix string) {
+	left, _ := filepath.Glob(filepath.Join(temp, prefix+"*"))
 	for _, folder := range left {
 		info, err := os.Lstat(folder)
 		if uid, _ := owner(folder); err != nil || uid != os.Getuid() || !info.IsDir() || time.Since(info.ModTime()) < time.Minute {

@@ -196,7 +196,8 @@ func (p place) program() (path string, cleanup func(), err error) {
 	if err != nil || !p.other {
 		return self, func() {}, err
 	}
-	folder, err := os.MkdirTemp(shared, "groundwork-launcher-")
+	sweep(shared, lent)
+	folder, err := os.MkdirTemp(shared, lent)
 	if err != nil {
 		return "", nil, err
 	}

@@ -14,13 +14,8 @@ import (
 	"example.com/groundwork/pkg/problem"
 )
 
-// The kinds of accounts. Customers have an owner and cannot be overdrawn; the others are the house's, and external is the world outside.
-const (
-	customer = "customer"
-	external = "external"
-	clearing = "clearing"
-	revenue  = "revenue"
-)
+// customer is the kind of account that has an owner and cannot be overdrawn; the other kinds are the house's.
+const customer = "customer"
 
 // active is the status of an account that takes part; a frozen or closed one does not.
 const active = "active"

@@ -73,6 +73,9 @@ func newTransaction(id uuid.UUID, now time.Time, caller uuid.UUID, in transactio
 	if in.OccurredAt != nil {
 		t.OccurredAt = in.OccurredAt.UTC().Truncate(time.Microsecond)
 	}
+	if year := t.OccurredAt.Year(); year < 1 || year > 9999 { // in UTC; RFC 3339 has no other years
+		return transaction{}, invalid("/occurred_at", "year", "is too long ago, or too far away")
+	}
 	if in.Metadata != nil {
 		t.Metadata = *in.Metadata
 	}

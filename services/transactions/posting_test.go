@@ -3,6 +3,7 @@ package transactions
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -41,7 +42,7 @@ func TestDecide(t *testing.T) {
 			used: map[reference]bool{{ann, "used"}: true},
 			balances: map[uuid.UUID]balance{
 				purse: account(purse, &ann, customer, "EUR", 100, 30), jar: account(jar, &ann, customer, "EUR", 0, 0),
-				his: account(his, &bob, customer, "EUR", maxAmount, 0), world: account(world, nil, external, "EUR", 0, 0),
+				his: account(his, &bob, customer, "EUR", maxAmount, 0), world: account(world, nil, "external", "EUR", 0, 0),
 				dollars: account(dollars, &ann, customer, "USD", 100, 0),
 			},
 		}
@@ -126,7 +127,7 @@ func checkEntries(t *testing.T, name string, after, before books, entries []entr
 }
 
 func TestEachStatusButActiveIsRefused(t *testing.T) {
-	from, to := balance{Kind: external, Currency: "EUR", Status: active}, balance{Kind: external, Currency: "EUR", Status: active}
+	from, to := balance{Kind: "external", Currency: "EUR", Status: active}, balance{Kind: "external", Currency: "EUR", Status: active}
 	p := posting{newID(), newID(), 1, "EUR"}
 	for _, status := range []string{"frozen", "closed"} {
 		cold := from
@@ -159,6 +160,22 @@ func TestSumsOfPostings(t *testing.T) {
 		_, err := newTransaction(newID(), now, newID(), transactionsv1.NewTransaction{Postings: c.postings})
 		if (err == nil) != (c.pointer == "") || err != nil && problem.From(err).Fields[0].Pointer != c.pointer {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTimesThatCanBeAnswered(t *testing.T) {
+	_, now, _ := stamp()
+	for text, ok := range map[string]bool{
+		"2026-07-01T12:00:00.123456789+02:00": true, "9999-12-31T23:59:59Z": true, "9999-12-31T23:59:59-01:00": false, "0000-12-31T00:00:00Z": false,
+	} {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := newTransaction(newID(), now, newID(), transactionsv1.NewTransaction{OccurredAt: &at})
+		if (err == nil) != ok || ok && tr.OccurredAt != at.UTC().Truncate(time.Microsecond) {
+			t.Errorf("%s: got %v, %v", text, tr.OccurredAt, err)
 		}
 	}
 }

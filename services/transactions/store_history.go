@@ -14,19 +14,14 @@ import (
 
 // line is an entry as a statement shows it.
 type line struct {
-	TransactionID  uuid.UUID
-	Seq            int
-	Amount         int64
-	Currency       string
-	BalanceAfter   int64
-	AccountVersion int64
-	CreatedAt      time.Time
+	entry
+	CreatedAt time.Time
 }
 
 // entries returns an account's entries before the version named, newest first.
 func (s store) entries(ctx context.Context, id uuid.UUID, before int64, limit int) ([]line, error) {
 	rows, _ := s.db.Query(ctx, `
-		select e.transaction_id, e.seq, e.amount, e.currency, e.balance_after, e.account_version, t.created_at
+		select e.transaction_id, e.seq, e.account_id, e.amount, e.currency, e.balance_after, e.account_version, t.created_at
 		from entries e join transactions t on t.id = e.transaction_id
 		where e.account_id = $1 and e.account_version < $2
 		order by e.account_version desc limit $3`, id, before, limit)

@@ -283,6 +283,15 @@ func (w written) queueWords(batch *pgx.Batch) {
 		column(w.transactions, func(o *order) map[string]string { return o.Metadata }))
 }
 
+// purgeKeys forgets at most limit idempotency keys whose time is over, and says how many.
+func (s store) purgeKeys(ctx context.Context, limit int) (int, error) {
+	deleted, err := s.db.Exec(ctx, `
+		delete from idempotency_keys k
+		using (select principal_id, key from idempotency_keys where expires_at < now() order by expires_at limit $1) old
+		where k.principal_id = old.principal_id and k.key = old.key`, limit)
+	return int(deleted.RowsAffected()), err
+}
+
 // column is one column of many rows, for unnest.
 func column[R, C any](rows []R, value func(R) C) []C {
 	values := make([]C, 0, len(rows))
