@@ -1,0 +1,280 @@
+// Command demo tells the main story to a running server, as requests and answers that a person can read, and ends with an error at the
+// first answer that is not as promised. `make demo` runs it; it knows the API by its paths only, as any client would.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+func main() {
+	if err := run(os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// demo talks to one server. A step that fails panics with its reason, so that the story reads without interruptions.
+type demo struct {
+	base, mailpit string
+	out           io.Writer
+}
+
+type failure struct{ error }
+
+func run(getenv func(string) string, out io.Writer) (err error) {
+	began := time.Now()
+	local := readEnv(".local/run.env") // what `make run` wrote
+	get := func(name string) string { return cmp.Or(getenv(name), local[name]) }
+	d := &demo{base: get("BASE_URL"), mailpit: getenv("MAILPIT_URL"), out: out}
+	if d.base == "" {
+		return fmt.Errorf("no server: start one with `make run`, or set BASE_URL, OPERATOR_EMAIL and OPERATOR_PASSWORD")
+	}
+	defer func() {
+		if f, ok := recover().(failure); ok {
+			err = f.error
+		}
+	}()
+	d.story(get("OPERATOR_EMAIL"), get("OPERATOR_PASSWORD"))
+	fmt.Fprintf(out, "\nThe story is as promised (%.1f s).\n", time.Since(began).Seconds())
+	return nil
+}
+
+func (d *demo) story(operatorEmail, operatorPassword string) {
+	run := strings.ToLower(rand.Text()[:6]) // another run, other people
+	d.title("Alice asks for an account and confirms her address")
+	alice := d.join("alice-" + run + "@example.com")
+	d.title("So does Bob")
+	bob := d.join("bob-" + run + "@example.com")
+
+	d.title("Alice reads her profile, which a job made, and gives it a name")
+	var me answer
+	for range 100 {
+		if me = d.call(alice, "GET", "/v1/users/me", nil, nil); me.status == 200 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	d.want(me, 200)
+	d.want(d.call(alice, "PATCH", "/v1/users/me", object{"name": "Alice"}, header{"If-Match": me.header.Get("ETag")}), 200)
+
+	d.title("Each opens an account in euros")
+	hers := d.want(d.call(alice, "POST", "/v1/accounts", object{"currency": "EUR", "name": "Everyday"}, nil), 201).text("id")
+	his := d.want(d.call(bob, "POST", "/v1/accounts", object{"currency": "EUR"}, nil), 201).text("id")
+
+	d.title("An operator brings 100.00 into Alice's account from outside")
+	operator := d.login(operatorEmail, operatorPassword)
+	outside := d.want(d.call(operator, "POST", "/v1/accounts", object{"currency": "EUR", "kind": "external"}, nil), 201).text("id")
+	d.want(d.pay(operator, "top-up-"+run, outside, hers, 10_000), 201)
+
+	d.title("Alice pays Bob 25.00")
+	first := d.want(d.pay(alice, "rent-"+run, hers, his, 2_500), 201)
+
+	d.title("The answer got lost, so her phone sends the same again: one payment, the same bytes")
+	again := d.want(d.pay(alice, "rent-"+run, hers, his, 2_500), 201)
+	d.check(bytes.Equal(first.body, again.body), "the replay has other bytes")
+	d.check(again.header.Get("Idempotent-Replayed") == "true", "the replay does not say that it is one")
+	fmt.Fprintln(d.out, "    Idempotent-Replayed: true")
+
+	d.title("More than she has is refused, and so is Bob's hand in her pocket")
+	d.code(d.pay(alice, "yacht-"+run, hers, his, 1_000_000), 422, "insufficient-funds")
+	d.code(d.pay(bob, "theft-"+run, hers, his, 1), 404, "not-found")
+
+	d.title("Alice reads her statement")
+	statement := d.want(d.call(alice, "GET", "/v1/accounts/"+hers+"/entries", nil, nil), 200)
+	var page struct {
+		Data []struct {
+			Amount       int64 `json:"amount"`
+			BalanceAfter int64 `json:"balance_after"`
+		}
+	}
+	d.check(json.Unmarshal(statement.body, &page) == nil && len(page.Data) == 2, "the statement should have two entries")
+	d.check(page.Data[0].Amount == -2_500 && page.Data[0].BalanceAfter == 7_500, "the newest entry should be -25.00, leaving 75.00")
+
+	d.title("She logs out; her refresh token is worth nothing now")
+	d.want(d.call(alice, "POST", "/v1/auth/logout", nil, nil), 204)
+	refused := d.form("/v1/auth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {alice.refresh}})
+	d.check(refused.status == 400 && refused.text("error") == "invalid_grant", "the refresh token should be refused")
+}
+
+// person is somebody with tokens; nil is nobody.
+type person struct{ name, access, refresh string }
+
+func (d *demo) join(email string) *person {
+	password := "correct horse battery " + email
+	d.want(d.call(nil, "POST", "/v1/auth/register", object{"email": email, "password": password}, nil), 202)
+	token := d.mail(email)
+	d.want(d.call(nil, "POST", "/v1/auth/email/verify", object{"token": token}, nil), 204)
+	return d.login(email, password)
+}
+
+func (d *demo) login(email, password string) *person {
+	a := d.want(d.call(nil, "POST", "/v1/auth/login", object{"email": email, "password": password}, nil), 200)
+	name, _, _ := strings.Cut(email, "@")
+	return &person{name: name, access: a.text("access_token"), refresh: a.text("refresh_token")}
+}
+
+func (d *demo) pay(p *person, key, from, to string, amount int64) answer {
+	return d.call(p, "POST", "/v1/transactions",
+		object{"postings": []object{{"from": from, "to": to, "amount": amount, "currency": "EUR"}}}, header{"Idempotency-Key": key})
+}
+
+// mail waits for the token that was mailed to an address: in the server's own mailbox, or in Mailpit when MAILPIT_URL is set.
+func (d *demo) mail(to string) string {
+	for range 100 {
+		if token := d.newest(to); token != "" {
+			fmt.Fprintf(d.out, "  ✉ %s: your token is %s…\n", to, token[:8])
+			return token
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	panic(failure{fmt.Errorf("no mail came to %s", to)})
+}
+
+func (d *demo) newest(to string) string {
+	if d.mailpit == "" {
+		var mails []struct{ Token string }
+		if d.get(d.base+"/dev/mail.json?to="+url.QueryEscape(to), &mails) && len(mails) > 0 {
+			return mails[0].Token
+		}
+		return ""
+	}
+	var found struct{ Messages []struct{ ID string } }
+	var message struct{ Text string }
+	if !d.get(d.mailpit+"/api/v1/search?query="+url.QueryEscape("to:"+to), &found) || len(found.Messages) == 0 ||
+		!d.get(d.mailpit+"/api/v1/message/"+found.Messages[0].ID, &message) {
+		return ""
+	}
+	return regexp.MustCompile(`(?m)^[A-Za-z0-9_-]{43}\s*$`).FindString(message.Text)
+}
+
+func (d *demo) get(address string, into any) bool {
+	resp, err := http.Get(address)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK && json.NewDecoder(resp.Body).Decode(into) == nil
+}
+
+type (
+	object map[string]any
+	header map[string]string
+)
+
+type answer struct {
+	request string
+	status  int
+	header  http.Header
+	body    []byte
+}
+
+// text is a field of the answer.
+func (a answer) text(name string) string {
+	var fields map[string]any
+	_ = json.Unmarshal(a.body, &fields)
+	text, _ := fields[name].(string)
+	return text
+}
+
+// call sends a request and shows it with its answer.
+func (d *demo) call(p *person, method, path string, body object, h header) answer {
+	var payload []byte
+	if body != nil {
+		payload, _ = json.Marshal(body) // strings and numbers
+	}
+	req, err := http.NewRequest(method, d.base+path, bytes.NewReader(payload))
+	if err != nil {
+		panic(failure{err})
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+		if method == "PATCH" {
+			req.Header.Set("Content-Type", "application/merge-patch+json")
+		}
+	}
+	who := "somebody"
+	if p != nil {
+		who = p.name
+		req.Header.Set("Authorization", "Bearer "+p.access)
+	}
+	fmt.Fprintf(d.out, "  → %s: %s %s", who, method, path)
+	for name, value := range h {
+		req.Header.Set(name, value)
+		fmt.Fprintf(d.out, "  %s: %s", name, value)
+	}
+	fmt.Fprintf(d.out, "  %s\n", hide(payload))
+	return d.send(req)
+}
+
+func (d *demo) form(path string, values url.Values) answer {
+	req, err := http.NewRequest("POST", d.base+path, strings.NewReader(values.Encode()))
+	if err != nil {
+		panic(failure{err})
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	fmt.Fprintf(d.out, "  → somebody: POST %s  grant_type=%s\n", path, values.Get("grant_type"))
+	return d.send(req)
+}
+
+func (d *demo) send(req *http.Request) answer {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		panic(failure{err})
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		panic(failure{err})
+	}
+	fmt.Fprintf(d.out, "  ← %d  %s\n", resp.StatusCode, hide(bytes.TrimSpace(body)))
+	return answer{req.Method + " " + req.URL.Path, resp.StatusCode, resp.Header, body}
+}
+
+var secrets = regexp.MustCompile(`"(access_token|refresh_token|token|password)":"[^"]*"`)
+
+// hide keeps secrets out of what is shown.
+func hide(body []byte) string { return secrets.ReplaceAllString(string(body), `"$1":"…"`) }
+
+func (d *demo) title(text string) { fmt.Fprintf(d.out, "\n%s\n", text) }
+
+func (d *demo) want(a answer, status int) answer {
+	d.check(a.status == status, fmt.Sprintf("%s should be answered with %d", a.request, status))
+	return a
+}
+
+func (d *demo) code(a answer, status int, code string) {
+	d.want(a, status)
+	d.check(a.text("code") == code, "the code should be "+code)
+}
+
+func (d *demo) check(ok bool, promise string) {
+	if !ok {
+		panic(failure{fmt.Errorf("not as promised: %s", promise)})
+	}
+}
+
+// readEnv reads shell variables as `make run` writes them; nothing when there is no such file.
+func readEnv(path string) map[string]string {
+	values := map[string]string{}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return values
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		value = strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(value, "'"), "'"), `'\''`, "'")
+		values[strings.TrimPrefix(name, "export ")] = value
+	}
+	return values
+}
