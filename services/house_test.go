@@ -1,0 +1,731 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"example.com/groundwork/pkg/problem"
+)
+
+// The walls of the house. Each is a function over the files of the project, and each has breaks: changes to a copy of the files that it
+// must catch, with the reason in the message.
+
+// wall is one rule of the house.
+type wall struct {
+	name   string
+	check  func(files) []string // what is wrong, in words
+	breaks []brk
+}
+
+// brk is a deliberate break: what to do to a copy, and what the wall has to say about it.
+type brk struct {
+	name string
+	do   func(files)
+	want string
+}
+
+var walls = []wall{
+	{"modules meet by their contracts", imports, []brk{
+		{"a module imports another", add("services/users/x.go", `package users; import _ "example.com/groundwork/services/auth"`),
+			"services/users/x.go imports services/auth: a module is reached by its contract"},
+		{"a test of a module imports another", add("services/users/x_test.go", `package users; import _ "example.com/groundwork/services/auth"`),
+			"services/users/x_test.go imports services/auth: a module is reached by its contract"},
+		{"a contract imports our code", add("api/users/v1/x.go", `package usersv1; import _ "example.com/groundwork/pkg/problem"`),
+			"api/users/v1/x.go imports pkg/problem: a contract stands alone"},
+		{"a package imports a contract", add("pkg/problem/x.go", `package problem; import _ "example.com/groundwork/api/users/v1"`),
+			"pkg/problem/x.go imports api/users/v1: pkg knows no module"},
+		{"a package imports a module", add("pkg/problem/x.go", `package problem; import _ "example.com/groundwork/services/users"`),
+			"pkg/problem/x.go imports services/users: pkg knows no module"},
+	}},
+	{"every module has the same rooms", rooms, []brk{
+		{"no handlers", remove("services/users/handlers.go"), "services/users has no handlers.go: every module has the same rooms"},
+		{"no store", remove("services/users/store.go"), "services/users has no store.go or store_*.go: every module has the same rooms"},
+		{"no stories", remove("services/users/module_test.go"), "services/users has no module_test.go: every module has the same rooms"},
+		{"no contract", remove("api/users/v1/openapi.yaml"), "the module users has no api/users/v1/openapi.yaml: a module has a contract"},
+		{"no schema", remove("migrations/users/0001_users.sql"), "the module users has no migrations/users/*.sql: a module keeps its own schema"},
+		{"a contract without a module", add("api/ghost/v1/openapi.yaml", ""), "api/ghost belongs to no module in services/"},
+		{"a schema without a module", add("migrations/ghost/0001_ghost.sql", ""), "migrations/ghost belongs to no module in services/"},
+	}},
+	{"a module shows little", exports, []brk{
+		{"a function", add("services/users/x.go", "package users\nfunc Find() {}"), "services/users/x.go exports Find: a module shows New, Module, Routes and Jobs"},
+		{"a type", add("services/users/x.go", "package users\ntype Row struct{}"), "services/users/x.go exports Row: a module shows New, Module, Routes and Jobs"},
+		{"a variable", add("services/users/x.go", "package users\nvar Limit = 1"), "services/users/x.go exports Limit: a module shows New, Module, Routes and Jobs"},
+		{"a method", add("services/users/x.go", "package users\nfunc (m *Module) Pool() {}"),
+			"services/users/x.go exports Module.Pool: a module shows New, Module, Routes and Jobs"},
+	}},
+	{"SQL stands in the store", sqlRooms, []brk{
+		{"a handler", add("services/users/handlers.go", `package users; import _ "github.com/jackc/pgx/v5"`),
+			"services/users/handlers.go imports github.com/jackc/pgx/v5: SQL stands in store*.go"},
+		{"the front door", add("services/config.go", `package main; import _ "github.com/jackc/pgx/v5/pgxpool"`),
+			"services/config.go imports github.com/jackc/pgx/v5/pgxpool: SQL stands in store*.go"},
+	}},
+	{"SQL names its columns", namedColumns, []brk{
+		{"in a store", add("services/users/x.go", "package users\nconst q = `select u.* from users u`"),
+			"services/users/x.go:2 selects *: a running instance has to survive a new column"},
+		{"when writing", add("pkg/seal/x.go", "package seal\nconst q = `insert into a values (1) returning *`"),
+			"pkg/seal/x.go:2 selects *: a running instance has to survive a new column"},
+		{"in a migration", add("migrations/users/0002_x.sql", "create view users.v as\nselect *\nfrom users.users;"),
+			"migrations/users/0002_x.sql:2 selects *: a running instance has to survive a new column"},
+	}},
+	{"every package says what it is for", packageComments, []brk{
+		{"none", replace("pkg/etag/etag.go", "// Package etag compares", "\n//\n\n// It compares"), "the package pkg/etag says nowhere what it is for: write one comment above its package clause"},
+		{"two", add("pkg/etag/x.go", "// Package etag is also something else.\npackage etag"), "the package pkg/etag says what it is for in pkg/etag/etag.go and pkg/etag/x.go: once is enough"},
+		{"another name", replace("pkg/etag/etag.go", "// Package etag", "// Package tags"), "the comment of pkg/etag begins with \"Package etag\""},
+	}},
+	{"one code has one kind", oneKind, []brk{
+		{"two kinds", add("pkg/page/x.go", "package page\nvar e = problem.Conflict.New(\"not-found\", \"\")"), "the code not-found is Conflict in pkg/page/x.go:2 and NotFound in"},
+		{"another status than the table", add("pkg/page/x.go", "package page\nvar e = problem.Conflict.New(\"insufficient-funds\", \"\")"),
+			"pkg/page/x.go:2 gives insufficient-funds the status 409, the table of codes says 422"},
+		{"an unknown kind", add("pkg/page/x.go", "package page\nvar e = problem.Odd.New(\"odd\", \"\")"), "pkg/page/x.go:2 uses problem.Odd, which the table of kinds does not have"},
+	}},
+	{"a path has one owner", onePath, []brk{
+		{"twice", replace("api/users/v1/openapi.yaml", "  /v1/users/me:", "  /v1/transactions:"), "the path /v1/transactions is in transactions/v1 and in users/v1: each path has one owner"},
+		{"twice, under another name", replace("api/users/v1/openapi.yaml", "  /v1/users/me:", "  /v1/accounts/{it}:"), "the path /v1/accounts/{it} is in transactions/v1 and in users/v1: each path has one owner"},
+	}},
+	{"what is public is known to be", publicOperations, []brk{
+		{"a new one", replace("api/users/v1/openapi.yaml", "        - oauth2: ['profile:read']", "        []"),
+			"GET /v1/users/me is public: if nobody has to say who they are, add it to the list of public operations in house_test.go"},
+		{"an anonymous way in", replace("api/users/v1/openapi.yaml", "        - oauth2: ['profile:read']", "        - oauth2: ['profile:read']\n        - {}"),
+			"GET /v1/users/me has the alternative {}: say `security: []` when an operation is public"},
+		{"one that is gone", replace("api/auth/v1/openapi.yaml", "  /v1/auth/login:", "  /v1/auth/enter:"), "POST /v1/auth/login is in the list of public operations and in no contract"},
+	}},
+	{"every scope is granted by a role", scopesGranted, []brk{
+		{"a scope nobody has", replace("api/users/v1/openapi.yaml", "        - oauth2: ['profile:read']", "        - oauth2: ['profile:admire']"),
+			"GET /v1/users/me asks for the scope profile:admire, which no role in services/auth/roles.go grants"},
+		{"a role that lost one", replace("services/auth/roles.go", `"profile:read", `, ""),
+			"GET /v1/users/me asks for the scope profile:read, which no role in services/auth/roles.go grants"},
+	}},
+	{"the gateway routes what is public and nothing else", gateway, []brk{
+		{"no gateway", remove("deploy/gateway/Caddyfile"), "there is no deploy/gateway/Caddyfile"},
+		{"a new path", replace("api/users/v1/openapi.yaml", "  /v1/users/me:", "  /v1/users/{id}/face:"), "the gateway does not route GET /v1/users/{id}/face to users: add it to deploy/gateway/Caddyfile"},
+		{"an internal operation opened up", gatewayOpensUp, "the gateway routes PUT /v1/users/{id}, which is for modules only"},
+	}},
+	{"the README lists every setting", settingsTable, []brk{
+		{"no README", remove("README.md"), "README.md has no table of settings between <!-- settings --> and <!-- /settings -->"},
+		{"an old table", add("README.md", "<!-- settings -->\n| Setting |\n<!-- /settings -->"), "the table of settings in README.md is not what `groundwork config` prints"},
+	}},
+}
+
+func TestTheWallsOfTheHouse(t *testing.T) {
+	t.Parallel()
+	house := project(t)
+	for _, w := range walls {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			for _, wrong := range w.check(house) {
+				t.Error(wrong)
+			}
+		})
+	}
+}
+
+// A wall that nothing can knock over is painted on: each break is found, and nothing else than it.
+func TestEveryWallFallsWithAReason(t *testing.T) {
+	t.Parallel()
+	house := project(t)
+	for _, w := range walls {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			before := w.check(house)
+			for _, b := range w.breaks {
+				broken := maps.Clone(house)
+				b.do(broken)
+				if maps.Equal(broken, house) && !strings.HasPrefix(b.name, "no ") {
+					t.Errorf("%s: the break changes nothing", b.name)
+				}
+				found := w.check(broken)
+				if !slices.ContainsFunc(found, func(s string) bool { return strings.Contains(s, b.want) }) {
+					t.Errorf("%s: found %q; want %q", b.name, found, b.want)
+				}
+				if slices.ContainsFunc(before, func(s string) bool { return strings.Contains(s, b.want) }) && !strings.HasPrefix(b.name, "no ") {
+					t.Errorf("%s: it is found without the break: %q", b.name, b.want)
+				}
+			}
+		})
+	}
+}
+
+// files is what the walls read: contents by path from the root of the project.
+type files map[string]string
+
+var project = func() func(*testing.T) files {
+	load := sync.OnceValues(func() (files, error) {
+		house := files{}
+		err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() {
+				if base := d.Name(); name != ".." && strings.HasPrefix(base, ".") || base == "testdata" {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			name = filepath.ToSlash(name)
+			switch path.Ext(name) {
+			case ".go", ".sql", ".yaml", ".md", "":
+			default:
+				return nil
+			}
+			if path.Ext(name) == "" && d.Name() != "Caddyfile" {
+				return nil
+			}
+			content, err := os.ReadFile(name)
+			house[strings.TrimPrefix(name, "../")] = string(content)
+			return err
+		})
+		return house, err
+	})
+	return func(t *testing.T) files {
+		t.Helper()
+		house, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return house
+	}
+}()
+
+// The breaks.
+
+func add(name, content string) func(files) { return func(f files) { f[name] = content } }
+
+func remove(name string) func(files) { return func(f files) { delete(f, name) } }
+
+func replace(name, old, new string) func(files) {
+	return func(f files) { f[name] = strings.Replace(f[name], old, new, 1) }
+}
+
+// The walls.
+
+const ours = "example.com/groundwork/"
+
+func imports(f files) (wrong []string) {
+	for _, name := range f.goFiles() {
+		for _, imported := range f.importsOf(name) {
+			imported, isOurs := strings.CutPrefix(imported, ours)
+			if !isOurs {
+				continue
+			}
+			switch from, to := strings.Split(name, "/"), strings.Split(imported, "/"); {
+			case from[0] == "api":
+				wrong = append(wrong, fmt.Sprintf("%s imports %s: a contract stands alone", name, imported))
+			case from[0] == "pkg" && (to[0] == "api" || to[0] == "services"):
+				wrong = append(wrong, fmt.Sprintf("%s imports %s: pkg knows no module", name, imported))
+			case from[0] == "services" && len(from) > 2 && to[0] == "services" && to[1] != from[1]:
+				wrong = append(wrong, fmt.Sprintf("%s imports %s: a module is reached by its contract", name, imported))
+			}
+		}
+	}
+	return wrong
+}
+
+func rooms(f files) (wrong []string) {
+	modules := f.modules()
+	for _, m := range modules {
+		for _, room := range []string{"module.go", "handlers.go", "module_test.go"} {
+			if !f.has("services/" + m + "/" + room) {
+				wrong = append(wrong, fmt.Sprintf("services/%s has no %s: every module has the same rooms", m, room))
+			}
+		}
+		if !f.has("services/"+m+"/store.go") && !slices.ContainsFunc(f.match("services/"+m+"/store_*.go"), func(s string) bool { return !strings.HasSuffix(s, "_test.go") }) {
+			wrong = append(wrong, fmt.Sprintf("services/%s has no store.go or store_*.go: every module has the same rooms", m))
+		}
+		for _, part := range []string{"openapi.yaml", "config.yaml", "doc.go", "gen.go"} {
+			if name := "api/" + m + "/v1/" + part; !f.has(name) {
+				wrong = append(wrong, fmt.Sprintf("the module %s has no %s: a module has a contract", m, name))
+			}
+		}
+		if len(f.match("migrations/"+m+"/*.sql")) == 0 {
+			wrong = append(wrong, fmt.Sprintf("the module %s has no migrations/%s/*.sql: a module keeps its own schema", m, m))
+		}
+	}
+	for _, pattern := range []string{"api/*/*/*", "migrations/*/*"} {
+		for _, name := range f.match(pattern) {
+			if parts := strings.Split(name, "/"); !slices.Contains(modules, parts[1]) {
+				wrong = append(wrong, fmt.Sprintf("%s/%s belongs to no module in services/", parts[0], parts[1]))
+			}
+		}
+	}
+	return wrong
+}
+
+// shown are the names that a module may export: itself, how to make it, and what New has to be told.
+var shown = []string{"New", "Module", "Module.Routes", "Module.Jobs", "Config", "Client"}
+
+func exports(f files) (wrong []string) {
+	for _, m := range f.modules() {
+		allowed := append(slices.Clone(shown), f.operations(m)...)
+		for _, name := range f.match("services/" + m + "/*.go") {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			for _, exported := range exportedIn(f.parse(name)) {
+				if !slices.Contains(allowed, exported) {
+					wrong = append(wrong, fmt.Sprintf("%s exports %s: a module shows New, Module, Routes and Jobs, and what New needs", name, exported))
+				}
+			}
+		}
+	}
+	return wrong
+}
+
+// exportedIn lists what a file shows to others. The methods of an unexported type are its own business.
+func exportedIn(file *ast.File) (names []string) {
+	for _, d := range file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				receiver := d.Recv.List[0].Type
+				if star, ok := receiver.(*ast.StarExpr); ok {
+					receiver = star.X
+				}
+				id, ok := receiver.(*ast.Ident)
+				if !ok || !id.IsExported() {
+					continue
+				}
+				name = id.Name + "." + name
+			}
+			if d.Name.IsExported() {
+				names = append(names, name)
+			}
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				switch s := s.(type) {
+				case *ast.TypeSpec:
+					if s.Name.IsExported() {
+						names = append(names, s.Name.Name)
+					}
+				case *ast.ValueSpec:
+					for _, id := range s.Names {
+						if id.IsExported() {
+							names = append(names, id.Name)
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// operations lists the methods of a module's generated server interface.
+func (f files) operations(module string) (names []string) {
+	for _, name := range f.match("api/" + module + "/*/gen.go") {
+		ast.Inspect(f.parse(name), func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || spec.Name.Name != "StrictServerInterface" {
+				return true
+			}
+			for _, method := range spec.Type.(*ast.InterfaceType).Methods.List {
+				names = append(names, "Module."+method.Names[0].Name)
+			}
+			return false
+		})
+	}
+	return names
+}
+
+// The front door opens the pools and hands each to its module; it asks nothing through them.
+const opensPools = "services/serve.go"
+
+func sqlRooms(f files) (wrong []string) {
+	for _, name := range f.goFiles() {
+		base := path.Base(name)
+		if !strings.HasPrefix(name, "services/") || name == opensPools || strings.HasSuffix(base, "_test.go") ||
+			strings.Count(name, "/") == 2 && (strings.HasPrefix(base, "store") || base == "module.go" || base == "jobs.go") {
+			continue
+		}
+		for _, imported := range f.importsOf(name) {
+			if strings.HasPrefix(imported, "github.com/jackc/pgx/") {
+				wrong = append(wrong, fmt.Sprintf("%s imports %s: SQL stands in store*.go; module.go and jobs.go pass the pool on", name, imported))
+			}
+		}
+	}
+	return wrong
+}
+
+var star = regexp.MustCompile(`(?is)\b(select|returning)\s+(distinct\s+)?(\w+\.)?\*`)
+
+func namedColumns(f files) (wrong []string) {
+	report := func(name string, line int, text string) {
+		for _, at := range star.FindAllStringIndex(text, -1) {
+			wrong = append(wrong, fmt.Sprintf("%s:%d selects *: a running instance has to survive a new column", name, line+strings.Count(text[:at[0]], "\n")))
+		}
+	}
+	for _, name := range f.match("migrations/*/*.sql") {
+		report(name, 1, f[name])
+	}
+	for _, name := range f.goFiles() {
+		if strings.HasSuffix(name, "_test.go") || !star.MatchString(f[name]) {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, f[name], 0)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				report(name, set.Position(lit.Pos()).Line, lit.Value)
+			}
+			return true
+		})
+	}
+	return wrong
+}
+
+func packageComments(f files) (wrong []string) {
+	comments := map[string][]string{} // package folder: the files whose comment says what it is for
+	for _, name := range f.goFiles() {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		folder := path.Dir(name)
+		if _, known := comments[folder]; !known {
+			comments[folder] = nil
+		}
+		file := f.parseHead(name)
+		if file.Doc == nil || ast.IsGenerated(file) { // the generator writes one of its own
+			continue
+		}
+		comments[folder] = append(comments[folder], name)
+		want := "Package " + file.Name.Name
+		if file.Name.Name == "main" {
+			want = "Command "
+		}
+		if !strings.HasPrefix(file.Doc.Text(), want) {
+			wrong = append(wrong, fmt.Sprintf("the comment of %s begins with %q", folder, want))
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(comments)) {
+		switch list := comments[folder]; len(list) {
+		case 0:
+			wrong = append(wrong, fmt.Sprintf("the package %s says nowhere what it is for: write one comment above its package clause", folder))
+		case 1:
+		default:
+			wrong = append(wrong, fmt.Sprintf("the package %s says what it is for in %s: once is enough", folder, strings.Join(list, " and ")))
+		}
+	}
+	return wrong
+}
+
+// codes is the table of the problems that a caller may get, by status. A client may rely on it: a code keeps its status.
+var codes = map[int][]string{
+	400: {"malformed-json", "token-invalid", "invalid-parameter", "invalid-cursor", "idempotency-key-missing", "idempotency-key-invalid"},
+	401: {"unauthenticated", "invalid-credentials", "step-up-required"},
+	403: {"insufficient-scope"},
+	404: {"not-found"},
+	405: {"method-not-allowed"},
+	406: {"not-acceptable"},
+	409: {"idempotency-key-in-use", "already-reversed", "hold-not-open", "reference-already-used", "not-reversible", "account-not-active", "account-has-balance"},
+	412: {"precondition-failed"},
+	413: {"body-too-large"},
+	415: {"unsupported-media-type"},
+	422: {"validation-failed", "insufficient-funds", "currency-mismatch", "same-account", "amount-exceeds-hold", "idempotency-key-reused"},
+	428: {"precondition-required"},
+	429: {"rate-limited"},
+	499: {"client-gone"},
+	500: {"internal"},
+	503: {"overloaded", "ledger-busy", "dependency-unavailable"},
+}
+
+var kinds = map[string]problem.Kind{
+	"Internal": problem.Internal, "Malformed": problem.Malformed, "Unauthenticated": problem.Unauthenticated, "Forbidden": problem.Forbidden,
+	"NotFound": problem.NotFound, "MethodNotAllowed": problem.MethodNotAllowed, "NotAcceptable": problem.NotAcceptable, "Conflict": problem.Conflict,
+	"PreconditionFailed": problem.PreconditionFailed, "TooLarge": problem.TooLarge, "UnsupportedMedia": problem.UnsupportedMedia,
+	"Invalid": problem.Invalid, "PreconditionRequired": problem.PreconditionRequired, "RateLimited": problem.RateLimited,
+	"ClientGone": problem.ClientGone, "Unavailable": problem.Unavailable,
+}
+
+func oneKind(f files) (wrong []string) {
+	statuses := map[string]int{}
+	for status, list := range codes {
+		for _, code := range list {
+			statuses[code] = status
+		}
+	}
+	first := map[string][2]string{} // code: its kind, and where
+	for _, name := range f.goFiles() {
+		if strings.HasSuffix(name, "_test.go") || !strings.Contains(f[name], ".New(\"") {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, f[name], 0)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			kind, code, ok := problemIn(n, file.Name.Name)
+			if !ok {
+				return true
+			}
+			where := fmt.Sprintf("%s:%d", name, set.Position(n.Pos()).Line)
+			k, known := kinds[kind]
+			status, inTable := statuses[code]
+			switch earlier, seen := first[code]; {
+			case !known:
+				wrong = append(wrong, fmt.Sprintf("%s uses problem.%s, which the table of kinds does not have", where, kind))
+			case inTable && k.Status() != status:
+				wrong = append(wrong, fmt.Sprintf("%s gives %s the status %d, the table of codes says %d", where, code, k.Status(), status))
+				fallthrough
+			case seen && earlier[0] != kind:
+				if seen && earlier[0] != kind {
+					wrong = append(wrong, fmt.Sprintf("the code %s is %s in %s and %s in %s: one code has one kind", code, earlier[0], earlier[1], kind, where))
+				}
+			case !seen:
+				first[code] = [2]string{kind, where}
+			}
+			return true
+		})
+	}
+	return wrong
+}
+
+// problemIn reads problem.<Kind>.New("code", …), or <Kind>.New inside of the package itself.
+func problemIn(n ast.Node, pkg string) (kind, code string, ok bool) {
+	call, isCall := n.(*ast.CallExpr)
+	if !isCall || len(call.Args) == 0 {
+		return "", "", false
+	}
+	fun, isSelector := call.Fun.(*ast.SelectorExpr)
+	lit, isLit := call.Args[0].(*ast.BasicLit)
+	if !isSelector || !isLit || fun.Sel.Name != "New" || lit.Kind != token.STRING {
+		return "", "", false
+	}
+	switch x := fun.X.(type) {
+	case *ast.SelectorExpr:
+		from, isIdent := x.X.(*ast.Ident)
+		kind, ok = x.Sel.Name, isIdent && from.Name == "problem"
+	case *ast.Ident:
+		kind, ok = x.Name, pkg == "problem" && x.IsExported()
+	}
+	code, err := strconv.Unquote(lit.Value)
+	return kind, code, ok && err == nil
+}
+
+var placeholder = regexp.MustCompile(`\{[^}]*\}`)
+
+func onePath(f files) (wrong []string) {
+	owner := map[string]string{}
+	for _, o := range f.contracts(&wrong) {
+		shape := placeholder.ReplaceAllString(o.path, "{}")
+		if other, taken := owner[shape]; taken && other != o.contract {
+			message := fmt.Sprintf("the path %s is in %s and in %s: each path has one owner", o.path, other, o.contract)
+			if !slices.Contains(wrong, message) {
+				wrong = append(wrong, message)
+			}
+			continue
+		}
+		owner[shape] = o.contract
+	}
+	return wrong
+}
+
+// public lists every operation for which nobody has to say who they are. An operation gets here by hand only.
+var public = []string{
+	"GET /.well-known/jwks.json",
+	"GET /.well-known/oauth-authorization-server",
+	"POST /v1/auth/email/verify",
+	"POST /v1/auth/login",
+	"POST /v1/auth/register",
+	"POST /v1/auth/revoke",
+	"POST /v1/auth/token",
+}
+
+func publicOperations(f files) (wrong []string) {
+	var found []string
+	for _, o := range f.contracts(&wrong) {
+		if o.anonymous {
+			wrong = append(wrong, fmt.Sprintf("%s has the alternative {}: say `security: []` when an operation is public", o))
+		}
+		if !o.public {
+			continue
+		}
+		found = append(found, o.String())
+		if !slices.Contains(public, o.String()) {
+			wrong = append(wrong, fmt.Sprintf("%s is public: if nobody has to say who they are, add it to the list of public operations in house_test.go", o))
+		}
+	}
+	for _, o := range public {
+		if !slices.Contains(found, o) {
+			wrong = append(wrong, o+" is in the list of public operations and in no contract as one")
+		}
+	}
+	return wrong
+}
+
+func scopesGranted(f files) (wrong []string) {
+	var granted []string
+	ast.Inspect(f.parse("services/auth/roles.go"), func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || spec.Names[0].Name != "permissions" {
+			return true
+		}
+		ast.Inspect(spec, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				scope, err := strconv.Unquote(lit.Value)
+				if err != nil {
+					wrong = append(wrong, err.Error())
+				}
+				granted = append(granted, scope)
+			}
+			return true
+		})
+		return false
+	})
+	for _, o := range f.contracts(&wrong) {
+		for _, scope := range o.scopes {
+			if scope != "internal" && !slices.Contains(granted, scope) {
+				wrong = append(wrong, fmt.Sprintf("%s asks for the scope %s, which no role in services/auth/roles.go grants", o, scope))
+			}
+		}
+	}
+	return wrong
+}
+
+func settingsTable(f files) []string {
+	_, rest, begins := strings.Cut(f["README.md"], "<!-- settings -->")
+	table, _, ends := strings.Cut(rest, "<!-- /settings -->")
+	if !begins || !ends {
+		return []string{"README.md has no table of settings between <!-- settings --> and <!-- /settings -->"}
+	}
+	var want bytes.Buffer
+	if err := printSettings(&want); err != nil {
+		return []string{err.Error()}
+	}
+	if strings.TrimSpace(table) != strings.TrimSpace(want.String()) {
+		return []string{"the table of settings in README.md is not what `groundwork config` prints: put its output between the two comments"}
+	}
+	return nil
+}
+
+// What the walls ask of the files.
+
+func (f files) has(name string) bool { _, ok := f[name]; return ok }
+
+// match lists the files whose path matches, in order.
+func (f files) match(pattern string) (names []string) {
+	for name := range f {
+		if ok, _ := path.Match(pattern, name); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (f files) goFiles() (names []string) {
+	for name := range f {
+		if path.Ext(name) == ".go" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// modules are the folders of services.
+func (f files) modules() (names []string) {
+	for _, name := range f.match("services/*/*.go") {
+		if m := strings.Split(name, "/")[1]; !slices.Contains(names, m) {
+			names = append(names, m)
+		}
+	}
+	return names
+}
+
+func (f files) parse(name string) *ast.File { return mustParse(name, f[name], parser.SkipObjectResolution) }
+
+func (f files) parseHead(name string) *ast.File {
+	return mustParse(name, f[name], parser.ImportsOnly|parser.ParseComments)
+}
+
+// mustParse panics on what is not Go: then nothing compiles and this test does not run.
+func mustParse(name, content string, mode parser.Mode) *ast.File {
+	file, err := parser.ParseFile(token.NewFileSet(), name, content, mode)
+	if err != nil {
+		panic(err)
+	}
+	return file
+}
+
+func (f files) importsOf(name string) (list []string) {
+	for _, i := range f.parseHead(name).Imports {
+		imported, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, imported)
+	}
+	return list
+}
+
+// operation is one operation of a contract.
+type operation struct {
+	contract, method, path string // users/v1, GET, /v1/users/me
+	scopes                 []string
+	public                 bool // nobody has to say who they are
+	anonymous              bool // nobody has to, by the back door
+}
+
+func (o operation) String() string { return o.method + " " + o.path }
+
+func (o operation) internal() bool { return slices.Contains(o.scopes, "internal") }
+
+func (o operation) module() string { return path.Dir(o.contract) }
+
+// contracts reads every operation of every contract, in order.
+func (f files) contracts(wrong *[]string) (list []operation) {
+	for _, name := range f.match("api/*/*/openapi.yaml") {
+		doc, err := openapi3.NewLoader().LoadFromData([]byte(f[name]))
+		if err != nil {
+			*wrong = append(*wrong, fmt.Sprintf("%s: %v", name, err))
+			continue
+		}
+		for p, item := range doc.Paths.Map() {
+			for method, op := range item.Operations() {
+				security := doc.Security
+				if op.Security != nil {
+					security = *op.Security
+				}
+				o := operation{contract: strings.TrimPrefix(path.Dir(name), "api/"), method: method, path: p, public: len(security) == 0}
+				for _, alternative := range security {
+					o.anonymous = o.anonymous || len(alternative) == 0
+					for _, scopes := range alternative {
+						o.scopes = append(o.scopes, scopes...)
+					}
+				}
+				list = append(list, o)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b operation) int { return strings.Compare(a.contract+a.path+a.method, b.contract+b.path+b.method) })
+	return list
+}
+
+func gateway(f files) (wrong []string) {
+	if !f.has("deploy/gateway/Caddyfile") {
+		return []string{"there is no deploy/gateway/Caddyfile"}
+	}
+	return nil
+}
+
+func gatewayOpensUp(f files) {}
