@@ -44,6 +44,8 @@ type config struct {
 	traceSample          float64
 	operatorEmail        string
 	operatorPassword     string
+
+	effective map[string]string // every setting by name, as it is used
 }
 
 func (c *config) local() bool { return c.environment == "local" }
@@ -105,12 +107,13 @@ func settings(c *config) []setting {
 
 // load reads every setting and reports all mistakes at once. Values never stand in them: they may be secrets.
 func load(getenv func(string) string) (*config, []setting, error) {
-	c := &config{}
+	c := &config{effective: map[string]string{}}
 	list := settings(c)
 	local := getenv("ENVIRONMENT") == "local"
 	var wrong []error
 	for _, s := range list {
-		if err := s.set(value(s, local, getenv)); err != nil {
+		c.effective[s.name] = value(s, local, getenv)
+		if err := s.set(c.effective[s.name]); err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
@@ -141,6 +144,7 @@ func (c *config) derive() error {
 	}
 	if c.issuer == "" {
 		c.issuer = "http://" + c.httpAddr
+		c.effective["ISSUER"] = c.issuer
 	}
 	for _, m := range migrations.Modules() {
 		if c.databaseURLs[m] == "" && c.databaseURL != "" {
@@ -148,7 +152,7 @@ func (c *config) derive() error {
 			if err != nil {
 				return fmt.Errorf("DATABASE_URL: %w", err)
 			}
-			c.databaseURLs[m] = u
+			c.databaseURLs[m], c.effective[strings.ToUpper(m)+"_DATABASE_URL"] = u, u
 		}
 	}
 	return nil
@@ -218,10 +222,10 @@ func (c *config) need(modules []string) error {
 }
 
 // masked lists the effective settings for the log; of a secret only whether it is set.
-func masked(list []setting, local bool, getenv func(string) string) []slog.Attr {
+func (c *config) masked(list []setting) []slog.Attr {
 	var attrs []slog.Attr
 	for _, s := range list {
-		v := value(s, local, getenv)
+		v := c.effective[s.name]
 		if s.secret && v != "" {
 			v = "•••"
 		}

@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		if err != nil {
 			return err
 		}
-		log.LogAttrs(ctx, slog.LevelInfo, "settings", masked(list, c.local(), getenv)...)
+		log.LogAttrs(ctx, slog.LevelInfo, "settings", c.masked(list)...)
 		return serve(ctx, c, log, modules)
 	case "migrate":
 		return migrate(ctx, c, args, stdout)

@@ -99,6 +99,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 		{"bad JSON", "POST", "/v1/accounts", `{"currency":`, nil, 400, "malformed-json"},
 		{"two values", "POST", "/v1/accounts", `{"currency":"EUR"}{}`, nil, 400, "malformed-json"},
 		{"a name twice", "POST", "/v1/accounts", `{"currency":"EUR","currency":"USD"}`, nil, 400, "malformed-json"},
+		{"a NUL in a text", "POST", "/v1/accounts", `{"currency":"EUR","name":"a\u0000b"}`, nil, 400, "malformed-json"},
 		{"no body", "POST", "/v1/accounts", ``, nil, 400, "malformed-json"},
 		{"wrong type", "POST", "/v1/accounts", `{"currency":7}`, nil, 422, "validation-failed"},
 		{"missing field", "POST", "/v1/accounts", `{}`, nil, 422, "validation-failed"},

@@ -82,6 +82,8 @@ func decodeJSON(raw []byte) (any, error) {
 			detail = "An object has a name twice."
 		case errors.Is(err, errDeep):
 			detail = "The body nests too deep."
+		case errors.Is(err, errNUL):
+			detail = "A text holds the character NUL."
 		}
 		return nil, problem.Malformed.New("malformed-json", detail).Because(err)
 	}
@@ -91,6 +93,7 @@ func decodeJSON(raw []byte) (any, error) {
 var (
 	errDuplicate = errors.New("duplicate name")
 	errDeep      = errors.New("too deep")
+	errNUL       = errors.New("NUL") // Postgres keeps no text with it
 )
 
 func decodeValue(d *json.Decoder, depth int) (any, error) {
@@ -112,6 +115,9 @@ func decodeValue(d *json.Decoder, depth int) (any, error) {
 			if _, twice := object[name.(string)]; twice {
 				return nil, errDuplicate
 			}
+			if strings.Contains(name.(string), "\x00") {
+				return nil, errNUL
+			}
 			if object[name.(string)], err = decodeValue(d, depth+1); err != nil {
 				return nil, err
 			}
@@ -130,6 +136,9 @@ func decodeValue(d *json.Decoder, depth int) (any, error) {
 		_, err = d.Token()
 		return list, err
 	}
+	if text, ok := token.(string); ok && strings.Contains(text, "\x00") {
+		return nil, errNUL
+	}
 	return token, nil
 }
 
@@ -143,6 +152,9 @@ func decodeForm(raw []byte) (any, error) {
 	for name, values := range form {
 		if len(values) > 1 {
 			return nil, problem.Malformed.New("invalid-parameter", "A parameter stands there twice.")
+		}
+		if strings.Contains(values[0], "\x00") {
+			return nil, problem.Malformed.New("invalid-parameter", "A text holds the character NUL.")
 		}
 		value[name] = values[0]
 	}
