@@ -10,6 +10,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start what is missing, migrate, serve, and print where to go
+	@echo "compiling the launcher (the first time this takes a minute)"
 	@$(LOCAL)
 
 demo: ## tell the main story to the running server

@@ -69,6 +69,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return err
 	}
 	log := telemetry.NewLog(stderr, c.logLevel)
+	slog.SetDefault(log) // for libraries, which have no other
 	switch command {
 	case "serve":
 		modules, err := chosen(args, stderr)
