@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"log/slog"
 
 	"example.com/groundwork/migrations"
 )

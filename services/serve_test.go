@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -443,7 +444,8 @@ func TestProduction(t *testing.T) {
 			cmd := command(t, with(production(t), c.env...), "serve")
 			time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 			out, err := cmd.CombinedOutput()
-			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 {
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 				t.Errorf("it should refuse to start: %v", err)
 			}
 			for _, want := range c.says {

@@ -155,7 +155,7 @@ func (d *demo) newest(to string) string {
 		!d.get(d.mailpit+"/api/v1/message/"+found.Messages[0].ID, &message) {
 		return ""
 	}
-	return regexp.MustCompile(`(?m)^[A-Za-z0-9_-]{43}\s*$`).FindString(message.Text)
+	return strings.TrimSpace(regexp.MustCompile(`(?m)^[A-Za-z0-9_-]{43}\s*$`).FindString(message.Text))
 }
 
 func (d *demo) get(address string, into any) bool {

@@ -159,7 +159,7 @@ func TestAnErrorOfTheFillIsReturnedAndNotRemembered(t *testing.T) {
 	t.Parallel()
 	c, b := cache.New(connect(t, miniredis.RunT(t).Addr()), "books:1", time.Minute), &book{version: 1, text: "one"}
 	broken := errors.New("broken")
-	if _, _, err := c.Get(t.Context(), "k", func(context.Context) (int64, []byte, error) { return 0, nil, broken }); err != broken {
+	if _, _, err := c.Get(t.Context(), "k", func(context.Context) (int64, []byte, error) { return 0, nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if _, _, err := c.Get(t.Context(), "k", func(context.Context) (int64, []byte, error) { panic("boom") }); err == nil || !strings.Contains(err.Error(), "boom") {

@@ -59,10 +59,11 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 func spanName(sql string) string {
 	words := strings.Fields(strings.ToLower(sql))
 	for i, w := range words {
-		switch w {
+		switch strings.TrimLeft(w, "(") {
 		case "from", "into", "update":
 			if i+1 < len(words) {
-				return words[0] + " " + strings.Trim(words[i+1], `"(),;`)
+				table, _, _ := strings.Cut(strings.TrimLeft(words[i+1], "("), "(") // a list of columns may stand close
+				return words[0] + " " + strings.Trim(table, `"),;`)
 			}
 		}
 	}

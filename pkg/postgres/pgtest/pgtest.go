@@ -103,7 +103,7 @@ var shared = sync.OnceValues(func() (server, error) {
 })
 
 // stackInput is our end of the local stack's standard input. It must stay reachable: the garbage collector would close it.
-var stackInput io.Closer
+var stackInput io.Closer //nolint:unused // it is kept, not used
 
 // startStack starts the local stack for a lone `go test`. It lives until our end of its standard input is closed, which the kernel
 // does for us however we end.

@@ -1,0 +1,319 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+const (
+	caddyfile = "../gateway/Caddyfile"
+	someID    = "01890a5d-ac96-774b-bcce-b302099a8057"
+)
+
+// operation is one operation of a contract.
+type operation struct {
+	module, method, path string
+	internal             bool
+}
+
+var parameter = regexp.MustCompile(`\{[^}]+\}`)
+
+// line is how the gateway's table says the operation.
+func (o operation) line() string {
+	if !parameter.MatchString(o.path) {
+		return fmt.Sprintf(`"%s %s" %s`, o.method, o.path, o.module)
+	}
+	segments := strings.Split(o.path, "/")
+	for i, s := range segments {
+		if segments[i] = "[^/]+"; !parameter.MatchString(s) {
+			segments[i] = regexp.QuoteMeta(s)
+		}
+	}
+	return fmt.Sprintf(`"~^%s %s$" %s`, o.method, strings.Join(segments, "/"), o.module)
+}
+
+// example is a path of the operation as a client sends it.
+func (o operation) example() string { return parameter.ReplaceAllString(o.path, someID) }
+
+// operations reads every contract, oldest first.
+func operations(t *testing.T) []operation {
+	t.Helper()
+	files, err := filepath.Glob("../../api/*/v*/openapi.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no contracts: %v", err)
+	}
+	var list []operation
+	for _, file := range files {
+		doc, err := openapi3.NewLoader().LoadFromFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		module := filepath.Base(filepath.Dir(filepath.Dir(file)))
+		for path, item := range doc.Paths.Map() {
+			for method, op := range item.Operations() {
+				list = append(list, operation{module, method, path, internal(doc, op)})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b operation) int {
+		return strings.Compare(a.module+a.path+a.method, b.module+b.path+b.method)
+	})
+	return list
+}
+
+// internal says that every way to be let in needs the scope that only modules have.
+func internal(doc *openapi3.T, op *openapi3.Operation) bool {
+	security := doc.Security
+	if op.Security != nil {
+		security = *op.Security
+	}
+	return len(security) > 0 && !slices.ContainsFunc(security, func(r openapi3.SecurityRequirement) bool {
+		return !slices.Contains(r["oauth2"], "internal")
+	})
+}
+
+func TestTheGatewaysTableIsTheContracts(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(caddyfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range faults(string(text), operations(t)) {
+		t.Error(fault)
+	}
+}
+
+func TestTheTableIsReadClosely(t *testing.T) {
+	t.Parallel()
+	list := []operation{
+		{"users", "GET", "/v1/users/me", false}, {"users", "PUT", "/v1/users/{id}", true}, {"ledger", "GET", "/v1/holds/{id}", false},
+	}
+	right := "map a b {\n\"GET /v1/users/me\" users\n\"~^GET /v1/holds/[^/]+$\" ledger\n}"
+	for _, c := range []struct{ old, new, want string }{
+		{"", "", ""},
+		{`"GET /v1/users/me" users`, "", "is missing"},
+		{`"GET /v1/users/me" users`, `"GET /v1/users/me" ledger`, "is missing"},
+		{"map a b {", "map a b {\n" + `"~^PUT /v1/users/[^/]+$" users`, "is for other modules"},
+		{"map a b {", "map a b {\n" + `"GET /v1/gone" users`, "no contract has"},
+		{"map a b {", "map a b {\n" + `"~^GET /v1/.*$" users`, "no contract has"},
+	} {
+		found := strings.Join(faults(strings.Replace(right, c.old, c.new, 1), list), "\n")
+		if (c.want == "") != (found == "") || !strings.Contains(found, c.want) {
+			t.Errorf("with %s for %s: %q, want %q", c.new, c.old, found, c.want)
+		}
+	}
+}
+
+// faults compares the table of a Caddyfile with the contracts, line by line.
+func faults(text string, list []operation) []string {
+	var found []string
+	lines := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, `"`) {
+			lines[line] = true
+		}
+	}
+	known := map[string]bool{}
+	for _, o := range list {
+		line := o.line()
+		known[line], known[fmt.Sprintf(`"GET /docs/%s-v1.yaml" %s`, o.module, o.module)] = true, true
+		switch {
+		case o.internal && lines[line]:
+			found = append(found, fmt.Sprintf("%s is for other modules (scope internal); the gateway must not route it", line))
+		case !o.internal && !lines[line]:
+			found = append(found, fmt.Sprintf("%s is missing in %s: it is public", line, caddyfile))
+		}
+	}
+	for line := range lines {
+		if !known[line] {
+			found = append(found, fmt.Sprintf("%s: no contract has this operation", line))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// TestARealGatewayRoutesWhatIsPublicAndNothingElse asks a Caddy, for what a text does not show: how it reads its file.
+func TestARealGatewayRoutesWhatIsPublicAndNothingElse(t *testing.T) {
+	t.Parallel()
+	base := startGateway(t)
+	for _, o := range operations(t) {
+		want := o.module
+		if o.internal {
+			want = ""
+		}
+		probe(t, base, o.method, o.example(), want)
+		if !o.internal {
+			probe(t, base, o.method, o.example()+"?limit=1&x=%2F", want)
+		}
+	}
+	for _, path := range []string{
+		"/", "/v1", "/v1/", "/v1/nothing", "/v2/users/me", "/metrics", "/readyz", "/debug/pprof/", "/dev/mail", "/dev/mail.json", "/docs", "/docs/",
+		// One path in other words: what the gateway takes for one thing and a module for another would be a way around this table.
+		"/v1/users/me/", "//v1/users/me", "/v1//users/me", "/V1/users/me", "/v1/users/m%65", "/v1/users%2Fme", "/v1/accounts/../users/me",
+		"/v1/users/" + someID + "/../me", "/v1/accounts/" + someID + "%2Fentries", "/v1/accounts/", "/v1/accounts/a/b", "/v1/accounts/%0Ax",
+		"/v1/users/me;x", "/v1/users/me%3Fx", "/v1/users/me%00",
+	} {
+		probe(t, base, "GET", path, "")
+	}
+	for _, method := range []string{"DELETE", "HEAD", "get"} {
+		probe(t, base, method, "/v1/users/me", "")
+	}
+	for _, module := range []string{"auth", "users", "transactions"} {
+		probe(t, base, "GET", "/docs/"+module+"-v1.yaml", module)
+	}
+
+	if resp, body := send(t, base, "GET", "/livez"); resp.StatusCode != 200 || body != `{"status":"ok"}` || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("/livez: %d %s %s", resp.StatusCode, resp.Header.Get("Content-Type"), body)
+	}
+	if resp, _ := send(t, base, "GET", "/v1/users/me"); resp.Header.Get("Seen-For") != "127.0.0.1" {
+		t.Errorf("a module is told that the client is %q; it must be the peer of the gateway, whatever the client claims", resp.Header.Get("Seen-For"))
+	}
+}
+
+func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
+	t.Parallel()
+	base := startGateway(t, "USERS_UPSTREAM=127.0.0.1:1")
+	resp, body := send(t, base, "GET", "/v1/users/me")
+	problem(t, "a module that is away", resp, body, 503, "dependency-unavailable")
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// probe asks which module answers; "" is for the gateway's own 404.
+func probe(t *testing.T, base, method, path, want string) {
+	t.Helper()
+	resp, body := send(t, base, method, path)
+	got := resp.Header.Get("Module")
+	if got != want {
+		t.Errorf("%s %s is answered by %q (%d), want %q", method, path, got, resp.StatusCode, want)
+	}
+	if got == "" && want == "" && method != http.MethodHead {
+		problem(t, method+" "+path, resp, body, 404, "not-found")
+	}
+	if sent := resp.Header.Get("Seen-Uri"); got != "" && sent != path {
+		t.Errorf("%s %s arrives as %s", method, path, sent)
+	}
+}
+
+func problem(t *testing.T, what string, resp *http.Response, body string, status int, code string) {
+	t.Helper()
+	var document struct {
+		Type, Title, Detail, Code string
+		Status                    int
+		RequestID                 string `json:"request_id"`
+	}
+	err := json.Unmarshal([]byte(body), &document)
+	id := resp.Header.Get("X-Request-Id")
+	if err != nil || resp.StatusCode != status || resp.Header.Get("Content-Type") != "application/problem+json" || document.Status != status ||
+		document.Code != code || document.Type != "urn:problem:"+code || id == "" || document.RequestID != id {
+		t.Errorf("%s: %d %v %s is not the problem %s", what, resp.StatusCode, resp.Header, body, code)
+	}
+}
+
+// send sends the path as it is written: the client of net/http would tidy it up.
+func send(t *testing.T, base, method, path string) (*http.Response, string) {
+	t.Helper()
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(conn, "%s %s HTTP/1.0\r\nHost: gateway\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n", method, path)
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	head, body, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
+	resp := &http.Response{Header: http.Header{}}
+	for i, line := range strings.Split(string(head), "\r\n") {
+		if i == 0 {
+			_, _ = fmt.Sscanf(line, "HTTP/1.0 %d", &resp.StatusCode)
+			continue
+		}
+		name, value, _ := strings.Cut(line, ": ")
+		resp.Header.Add(name, value)
+	}
+	return resp, string(body)
+}
+
+// startGateway runs Caddy on our file before three modules that say their names, and returns its address.
+func startGateway(t *testing.T, env ...string) string {
+	t.Helper()
+	caddy, err := exec.LookPath("caddy")
+	if err != nil {
+		const how = "there is no caddy here (apt-get install caddy): the gateway's file is compared as a text only"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	file, err := filepath.Abs(caddyfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, cancel := context.WithCancel(context.Background()) // t.Context ends before the cleanups
+	cmd := exec.CommandContext(ctx, caddy, "run", "--adapter", "caddyfile", "--config", file)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GATEWAY_HOST="+host, "GATEWAY_PORT="+port)
+	for _, module := range []string{"auth", "users", "transactions"} {
+		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Module", module)
+			w.Header().Set("Seen-Uri", r.RequestURI)
+			w.Header().Set("Seen-For", r.Header.Get("X-Forwarded-For"))
+		}))
+		t.Cleanup(stub.Close)
+		cmd.Env = append(cmd.Env, strings.ToUpper(module)+"_UPSTREAM="+stub.Listener.Addr().String())
+	}
+	cmd.Env = append(cmd.Env, env...)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			return address
+		}
+		select {
+		case <-ended:
+			t.Fatalf("caddy ended:\n%s", log.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("caddy does not answer")
+		}
+	}
+}

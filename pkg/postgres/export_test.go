@@ -1,0 +1,4 @@
+package postgres
+
+// SpanName is what a statement's span is called.
+var SpanName = spanName
