@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,7 +30,10 @@ import (
 )
 
 //go:embed */*.sql
-var files embed.FS
+var embedded embed.FS
+
+// files are the migrations, a folder per module. Tests put others in their place.
+var files fs.FS = embedded
 
 // jobs names the modules that have background work, and so River's tables in their schema.
 var jobs = []string{"auth", "transactions"}
@@ -42,7 +46,7 @@ const lockKey = 0x67776d69 // "gwmi"
 
 // Modules returns the names of the modules, in alphabetical order.
 func Modules() []string {
-	entries, err := files.ReadDir(".")
+	entries, err := fs.ReadDir(files, ".")
 	if err != nil { // it is embedded
 		panic(err)
 	}
@@ -72,7 +76,7 @@ func LocalURL(ownerURL, module string) (string, error) {
 
 // Version returns the newest version that this program knows of a module's schema.
 func Version(module string) int64 {
-	entries, err := files.ReadDir(module)
+	entries, err := fs.ReadDir(files, module)
 	if err != nil || len(entries) == 0 {
 		return 0
 	}
@@ -105,7 +109,12 @@ func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out i
 		return fmt.Errorf("wait for other migrations to end: %w", err)
 	}
 	for _, module := range Modules() {
-		if err := login(ctx, conn, module, loginURLs[module]); err != nil {
+		err := login(ctx, conn, module, loginURLs[module])
+		for tries := 1; raced(err) && tries < 5; tries++ {
+			time.Sleep(100 * time.Millisecond)
+			err = login(ctx, conn, module, loginURLs[module])
+		}
+		if err != nil {
 			return fmt.Errorf("%s: login: %w", module, err)
 		}
 		if err := schema(ctx, conn, ownerURL, module, out); err != nil {
@@ -113,6 +122,12 @@ func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out i
 		}
 	}
 	return nil
+}
+
+// raced reports whether somebody changed the same login meanwhile: logins belong to the whole server, and the lock to one database.
+func raced(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code == "42710" || pgErr.Code == "23505" || pgErr.Message == "tuple concurrently updated")
 }
 
 // login makes a module's role, or checks the one that is there: a wall holds only while the login is nobody special.
@@ -156,7 +171,7 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 		fmt.Sprintf("alter role %s set idle_in_transaction_session_timeout = '10s'", name),
 		fmt.Sprintf("alter role %s set timezone = 'UTC'", name))
 	if !exists && password == "" {
-		return &NeedsLogin{Role: role, SQL: statements}
+		return needsLogin(role, statements)
 	}
 	for i, s := range statements {
 		_, err := conn.Exec(ctx, s)
@@ -165,7 +180,7 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 			if exists {
 				return nil // somebody who may has made it; its password and settings are theirs
 			}
-			return &NeedsLogin{Role: role, SQL: statements}
+			return needsLogin(role, statements)
 		}
 		if err != nil {
 			return fmt.Errorf("statement %d: %w", i+1, err)
@@ -174,22 +189,25 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 	return nil
 }
 
-// NeedsLogin says that the owner may not make a module's login, and what somebody who may has to run.
+// NeedsLogin says that the owner may not make a module's login, and what somebody who may has to run. It holds no password.
 type NeedsLogin struct {
 	Role string
 	SQL  []string
 }
 
-func (e *NeedsLogin) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "the owner may not make the login %s, or does not know its password; let an administrator run:\n", e.Role)
-	for _, s := range e.SQL {
-		if before, _, ok := strings.Cut(s, " password "); ok { // never print the real one
+func needsLogin(role string, statements []string) *NeedsLogin {
+	e := &NeedsLogin{Role: role}
+	for _, s := range statements {
+		if before, _, ok := strings.Cut(s, " password "); ok {
 			s = before + " password '…'"
 		}
-		fmt.Fprintf(&b, "  %s;\n", s)
+		e.SQL = append(e.SQL, s)
 	}
-	return b.String()
+	return e
+}
+
+func (e *NeedsLogin) Error() string {
+	return fmt.Sprintf("the owner may not make the login %s, or does not know its password; let an administrator run:\n  %s;\n", e.Role, strings.Join(e.SQL, ";\n  "))
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -219,6 +237,10 @@ func schema(ctx context.Context, conn *pgx.Conn, ownerURL, module string, out io
 	}
 	defer db.Close()
 	results, err := provider.Up(ctx)
+	var partial *goose.PartialError
+	if errors.As(err, &partial) { // say which file it was, and what went well before it
+		results, err = partial.Applied, fmt.Errorf("%s: %w", partial.Failed.Source.Path, partial.Err)
+	}
 	for _, r := range results {
 		fmt.Fprintf(out, "migrated %s to %s (%d ms)\n", module, r.Source.Path, r.Duration.Milliseconds())
 	}
@@ -290,7 +312,7 @@ func Fingerprint() string {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		content, err := files.ReadFile(path)
+		content, err := fs.ReadFile(files, path)
 		fmt.Fprintln(h, path, len(content))
 		h.Write(content)
 		return err

@@ -69,6 +69,7 @@ create table auth.audit_events (
   kind        text not null,
   identity_id uuid,
   session_id  uuid,
+  actor       text not null default '', -- the subject of the token it was asked with; empty when there was none
   request_id  text not null default '',
   created_at  timestamptz not null default now()
 );

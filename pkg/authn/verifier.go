@@ -16,6 +16,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwa"
 	"github.com/lestrrat-go/jwx/v3/jwk"
 	"github.com/lestrrat-go/jwx/v3/jws"
+	"golang.org/x/sync/singleflight"
 
 	"example.com/groundwork/pkg/problem"
 )
@@ -27,6 +28,7 @@ const (
 	leeway       = 30 * time.Second // clocks differ
 	refreshEvery = 10 * time.Second // an unknown key id asks for new keys, at most this often
 	remembered   = 10_000           // verified tokens kept, twice at most
+	longest      = 8 << 10          // bytes of a token; ours have less than one in eight of it
 )
 
 // Claims are what an access token says, in the shape of RFC 9068.
@@ -52,20 +54,26 @@ type Verifier struct {
 	keys   func(context.Context) (jwk.Set, error)
 	now    func() time.Time
 
-	mu     sync.Mutex
+	asking singleflight.Group
+
+	mu     sync.Mutex // of what follows; nobody asks the issuer under it
 	set    jwk.Set
 	asked  time.Time
 	recent map[[sha256.Size]byte]Principal // verified: checking a signature costs more than the rest of a request
 	older  map[[sha256.Size]byte]Principal
+	most   int // how many each of the two holds
 }
 
 // NewVerifier makes a verifier of the issuer's tokens, whose audience is the issuer too. client reaches the keys at jwksURL.
 func NewVerifier(issuer, jwksURL string, client *http.Client) *Verifier {
-	return &Verifier{issuer: issuer, now: time.Now, keys: func(ctx context.Context) (jwk.Set, error) { return fetchKeys(ctx, client, jwksURL) }}
+	return &Verifier{issuer: issuer, now: time.Now, most: remembered, keys: func(ctx context.Context) (jwk.Set, error) { return fetchKeys(ctx, client, jwksURL) }}
 }
 
 // Verify returns whom the token names. The error is Unauthenticated, or Unavailable when there are no keys to check it with.
 func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
+	if len(token) > longest {
+		return Principal{}, invalid(errors.New("too long"))
+	}
 	hash := sha256.Sum256([]byte(token))
 	if p, ok := v.recall(hash); ok {
 		return p, nil
@@ -161,29 +169,57 @@ func (c Claims) principal(issuer string, now time.Time) (Principal, error) {
 
 // key finds a key by its id, asking the issuer once in a while for those that are new.
 func (v *Verifier) key(ctx context.Context, id string) (jwk.Key, error) {
+	if key, err := v.known(id); key != nil || err != nil {
+		return key, err
+	}
+	// One asks for all who wait, and goes on when the first of them leaves. Whose key is known does not wait.
+	asked := v.asking.DoChan("", func() (any, error) { return nil, v.refresh(context.WithoutCancel(ctx)) })
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case answer := <-asked:
+		if answer.Err != nil {
+			return nil, problem.Unavailable.New("dependency-unavailable", "The keys that verify tokens cannot be had.").Because(answer.Err)
+		}
+	}
+	key, err := v.known(id)
+	if key == nil && err == nil {
+		err = invalid(errUnknownKey)
+	}
+	return key, err
+}
+
+var errUnknownKey = errors.New("unknown key")
+
+// known returns the key when the last good set has it, an error when it has not and it is too early to ask again, else neither.
+func (v *Verifier) known(id string) (jwk.Key, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.set != nil {
-		if key, ok := v.set.LookupKeyID(id); ok {
-			return key, nil
-		}
-		if v.now().Sub(v.asked) < refreshEvery {
-			return nil, invalid(errors.New("unknown key"))
-		}
+	if v.set == nil {
+		return nil, nil
 	}
-	set, err := v.keys(ctx)
-	if err != nil {
-		if v.set != nil { // the last good set goes on; this token's key is not in it
-			v.asked = v.now()
-			return nil, invalid(err)
-		}
-		return nil, problem.Unavailable.New("dependency-unavailable", "The keys that verify tokens cannot be had.").Because(err)
-	}
-	v.set, v.asked = set, v.now()
-	if key, ok := set.LookupKeyID(id); ok {
+	if key, ok := v.set.LookupKeyID(id); ok {
 		return key, nil
 	}
-	return nil, invalid(errors.New("unknown key"))
+	if v.now().Sub(v.asked) < refreshEvery {
+		return nil, invalid(errUnknownKey)
+	}
+	return nil, nil
+}
+
+// refresh fetches the keys. When they cannot be had, the last good set goes on; the error says that there is none.
+func (v *Verifier) refresh(ctx context.Context) error {
+	set, err := v.keys(ctx)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		v.set = set
+	}
+	if v.set == nil {
+		return err
+	}
+	v.asked = v.now()
+	return nil
 }
 
 func fetchKeys(ctx context.Context, client *http.Client, url string) (jwk.Set, error) {
@@ -226,7 +262,7 @@ func (v *Verifier) recall(hash [sha256.Size]byte) (Principal, bool) {
 func (v *Verifier) remember(hash [sha256.Size]byte, p Principal) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.recent == nil || len(v.recent) >= remembered {
+	if v.recent == nil || len(v.recent) >= v.most {
 		v.older, v.recent = v.recent, make(map[[sha256.Size]byte]Principal)
 	}
 	v.recent[hash] = p

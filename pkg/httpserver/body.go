@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -31,11 +32,14 @@ func (o *operation) body(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || !known {
 		return problem.UnsupportedMedia.New("unsupported-media-type", "Send the body as "+o.media()+" and say so in Content-Type.")
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if r.ContentLength > maxBody { // it says so itself: read nothing
+		return tooLarge(w)
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
 		var tooMuch *http.MaxBytesError
 		if errors.As(err, &tooMuch) {
-			return err
+			return tooLarge(w)
 		}
 		return problem.Malformed.New("malformed-json", "The body ended early.").Because(err)
 	}
@@ -60,6 +64,13 @@ func (o *operation) body(w http.ResponseWriter, r *http.Request) error {
 		return e
 	}
 	return nil
+}
+
+// tooLarge has the connection closed under the rest of the body, and the answer not wait for it. (MaxBytesReader asks for that by itself,
+// but only of net/http's own writer, not of one that is wrapped.)
+func tooLarge(w http.ResponseWriter) error {
+	w.Header().Set("Connection", "close")
+	return &http.MaxBytesError{Limit: maxBody}
 }
 
 // decodeJSON reads one JSON value and nothing after it. It refuses what readers would disagree about: a name twice in one object.
@@ -175,8 +186,8 @@ func fields(parameter string, err error) []problem.Field {
 	var schema *openapi3.SchemaError
 	if errors.As(err, &schema) {
 		field.Code, field.Detail = schema.SchemaField, schema.Reason
+		escape := strings.NewReplacer("~", "~0", "/", "~1")
 		if parameter == "" {
-			escape := strings.NewReplacer("~", "~0", "/", "~1")
 			for _, step := range schema.JSONPointer() {
 				field.Pointer += "/" + escape.Replace(step)
 			}
@@ -184,11 +195,25 @@ func fields(parameter string, err error) []problem.Field {
 		switch schema.SchemaField {
 		case "pattern", "format":
 			field.Detail = "does not have the form it needs"
-		case "properties": // an unknown name: kin-openapi tells it, and it is the caller's own text
+		case "properties": // an unknown name, which kin-openapi tells in its words only; it is the caller's own text
 			field.Code, field.Detail = "unknown", "is not known here"
+			if name, ok := quoted(schema.Reason); ok {
+				field.Pointer += "/" + escape.Replace(name)
+			}
 		}
 	}
 	return []problem.Field{field}
+}
+
+// quoted returns the first quoted text in s, if it is short enough to be shown.
+func quoted(s string) (string, bool) {
+	_, s, _ = strings.Cut(s, " ")
+	q, err := strconv.QuotedPrefix(s)
+	if err != nil || len(q) > 100 {
+		return "", false
+	}
+	text, err := strconv.Unquote(q)
+	return text, err == nil
 }
 
 func (o *operation) media() string {

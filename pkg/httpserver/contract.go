@@ -10,6 +10,7 @@ import (
 	"net/mail"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -112,12 +113,12 @@ func limitKey(p authn.Principal, info *request.Info) string {
 
 // Network is the caller's address as far as one customer of a provider usually has it: /24 in IPv4, /64 in IPv6.
 func Network(info *request.Info) string {
-	bits := 64
-	if info.Client.Is4() {
+	client, bits := info.Client.Unmap(), 64
+	if client.Is4() {
 		bits = 24
 	}
-	prefix, err := info.Client.Prefix(bits)
-	if err != nil {
+	prefix, err := client.Prefix(bits)
+	if err != nil || !prefix.IsValid() {
 		return "unknown"
 	}
 	return prefix.String()
@@ -140,7 +141,7 @@ func parse(spec []byte) (map[string]*operation, error) {
 		return nil, fmt.Errorf("read the contract: %w", err)
 	}
 	if err := doc.Validate(context.Background(), openapi3.DisableExamplesValidation()); err != nil {
-		return nil, fmt.Errorf("the contract %s: %w", doc.Info.Title, err)
+		return nil, fmt.Errorf("check the contract: %w", err)
 	}
 	operations := map[string]*operation{}
 	for path, item := range doc.Paths.Map() {
@@ -203,7 +204,7 @@ func (o *operation) permit(caller authn.Principal) error {
 
 // check holds the request against the contract: what it accepts, its parameters, its body.
 func (o *operation) check(w http.ResponseWriter, r *http.Request) error {
-	if !acceptsJSON(r.Header.Get("Accept")) {
+	if !acceptsJSON(strings.Join(r.Header.Values("Accept"), ",")) {
 		return problem.NotAcceptable.New("not-acceptable", "Answers are JSON.")
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -279,7 +280,8 @@ func acceptsJSON(accept string) bool {
 	}
 	for part := range strings.SplitSeq(accept, ",") {
 		media, params, err := mime.ParseMediaType(part)
-		if err != nil || params["q"] == "0" {
+		q, bad := strconv.ParseFloat(params["q"], 64)
+		if err != nil || bad == nil && q == 0 {
 			continue
 		}
 		if media == "*/*" || media == "application/*" || media == "application/json" || media == "application/problem+json" {

@@ -4,6 +4,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -52,15 +53,22 @@ func NewRouter(o Options) *chi.Mux {
 		deadline(o.Timeout),
 	)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, r, problem.NotFound.New("not-found", "There is nothing at this path."))
+		problem.Write(w, r, nowhere())
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
+		methods := allowed(r, cmp.Or(req.URL.RawPath, req.URL.Path))
+		if len(methods) == 0 { // an unknown method comes here whatever its path
+			problem.Write(w, req, nowhere())
+			return
+		}
 		e := problem.MethodNotAllowed.New("method-not-allowed", "This path does not have this method.")
-		e.Header = http.Header{"Allow": {strings.Join(allowed(r, req.URL.Path), ", ")}}
+		e.Header = http.Header{"Allow": {strings.Join(methods, ", ")}}
 		problem.Write(w, req, e)
 	})
 	return r
 }
+
+func nowhere() error { return problem.NotFound.New("not-found", "There is nothing at this path.") }
 
 func clientIP(proxies []string) func(http.Handler) http.Handler {
 	if len(proxies) == 0 {
@@ -91,22 +99,25 @@ func begin(next http.Handler) http.Handler {
 // the route's pattern, which is known only when the router is done, so it is added at the end: a path alone would be a series each.
 func traced(next http.Handler) http.Handler {
 	named := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { // also when it hangs up
+			pattern := route(r)
+			if pattern == "" {
+				return
+			}
+			span := trace.SpanFromContext(r.Context())
+			span.SetName(method(r.Method) + " " + pattern)
+			span.SetAttributes(attribute.String("http.route", pattern))
+			if code := request.From(r.Context()).Code; code != "" {
+				span.SetAttributes(attribute.String("code", code))
+			}
+			if labels, ok := otelhttp.LabelerFromContext(r.Context()); ok {
+				labels.Add(attribute.String("http.route", pattern))
+			}
+		}()
 		next.ServeHTTP(w, r)
-		pattern := route(r)
-		if pattern == "" {
-			return
-		}
-		span := trace.SpanFromContext(r.Context())
-		span.SetName(r.Method + " " + pattern)
-		span.SetAttributes(attribute.String("http.route", pattern))
-		if code := request.From(r.Context()).Code; code != "" {
-			span.SetAttributes(attribute.String("code", code))
-		}
-		if labels, ok := otelhttp.LabelerFromContext(r.Context()); ok {
-			labels.Add(attribute.String("http.route", pattern))
-		}
 	})
 	return otelhttp.NewHandler(named, "",
+		otelhttp.WithServerName("groundwork:80"), // else it is the Host header, which a caller makes up: a series each
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return method(r.Method) }),
 		otelhttp.WithFilter(func(r *http.Request) bool { return !quiet(r.URL.Path) }))
 }
@@ -137,25 +148,27 @@ func logged(log *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+			defer func() { // also when it hangs up
+				info := request.From(r.Context())
+				level := slog.LevelInfo
+				if quiet(info.Path) {
+					level = slog.LevelDebug
+				}
+				attrs := []slog.Attr{
+					slog.String("method", method(r.Method)), slog.String("route", route(r)), slog.Int("status", ww.Status()),
+					slog.Int("bytes", ww.BytesWritten()), slog.Float64("ms", float64(time.Since(info.Started).Microseconds())/1000),
+					slog.String("request_id", info.ID), slog.String("caller", info.Caller),
+				}
+				if info.Code != "" {
+					attrs = append(attrs, slog.String("code", info.Code))
+				}
+				if ww.Status() >= 500 || info.Code == "internal" {
+					level = slog.LevelError
+					attrs = append(attrs, slog.Any("error", info.Err))
+				}
+				log.LogAttrs(r.Context(), level, "request", attrs...)
+			}()
 			next.ServeHTTP(ww, r)
-			info := request.From(r.Context())
-			level := slog.LevelInfo
-			if quiet(info.Path) {
-				level = slog.LevelDebug
-			}
-			attrs := []slog.Attr{
-				slog.String("method", method(r.Method)), slog.String("route", route(r)), slog.Int("status", ww.Status()),
-				slog.Int("bytes", ww.BytesWritten()), slog.Float64("ms", float64(time.Since(info.Started).Microseconds())/1000),
-				slog.String("request_id", info.ID), slog.String("caller", info.Caller),
-			}
-			if info.Code != "" {
-				attrs = append(attrs, slog.String("code", info.Code))
-			}
-			if ww.Status() >= 500 {
-				level = slog.LevelError
-				attrs = append(attrs, slog.Any("error", info.Err))
-			}
-			log.LogAttrs(r.Context(), level, "request", attrs...)
 		})
 	}
 }
@@ -173,7 +186,8 @@ func recovered(next http.Handler) http.Handler {
 			}
 			err := fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 			if ww, ok := w.(middleware.WrapResponseWriter); ok && ww.Status() != 0 {
-				request.From(r.Context()).Err = err // half of an answer is out: hang up rather than add to it
+				info := request.From(r.Context()) // half of an answer is out: hang up rather than add to it
+				info.Code, info.Err = "internal", err
 				panic(http.ErrAbortHandler)
 			}
 			problem.Write(w, r, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -108,7 +109,7 @@ func (t *traced) Work(ctx context.Context, job *rivertype.JobRow, do func(contex
 		trace.WithAttributes(attribute.String("job.kind", job.Kind), attribute.Int("job.attempt", job.Attempt)))
 	defer span.End()
 	began := time.Now()
-	err := do(ctx)
+	err := whole(ctx, do)
 	level := slog.LevelInfo
 	if err != nil {
 		level = slog.LevelWarn
@@ -117,9 +118,25 @@ func (t *traced) Work(ctx context.Context, job *rivertype.JobRow, do func(contex
 		}
 		span.SetStatus(codes.Error, "the try failed")
 	}
-	t.log.LogAttrs(ctx, level, "job", slog.String("module", t.schema), slog.String("kind", job.Kind), slog.Int64("job", job.ID),
-		slog.Int("attempt", job.Attempt), slog.Float64("ms", float64(time.Since(began).Microseconds())/1000), slog.Any("error", err))
+	attrs := []slog.Attr{
+		slog.String("module", t.schema), slog.String("kind", job.Kind), slog.Int64("job", job.ID), slog.Int("attempt", job.Attempt),
+		slog.Float64("ms", float64(time.Since(began).Microseconds())/1000),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	t.log.LogAttrs(ctx, level, "job", attrs...)
 	return err
+}
+
+// whole lets a panic end like any other failure: one line in the log, and another try.
+func whole(ctx context.Context, do func(context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return do(ctx)
 }
 
 // warnings lets River say only what needs somebody: its tries are logged above.

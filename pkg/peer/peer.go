@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"golang.org/x/sync/singleflight"
 
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
@@ -71,17 +72,20 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	module := r.URL.Hostname()
 	if h := t.n.here[module]; h != nil {
-		return inMemory(h, r), nil
+		return inMemory(h, r)
 	}
 	base := t.n.there[module]
 	if base == nil {
 		return nil, problem.Unavailable.New("dependency-unavailable", "The module "+module+" is not known here.")
 	}
 	r.URL.Scheme, r.URL.Host, r.Host = base.Scheme, base.Host, base.Host
+	if r.URL.RawPath != "" {
+		r.URL.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + r.URL.RawPath
+	}
 	r.URL.Path = strings.TrimSuffix(base.Path, "/") + r.URL.Path
 	resp, err := t.n.wire.RoundTrip(r)
 	if err != nil && r.Context().Err() == nil {
-		err = problem.Unavailable.New("dependency-unavailable", "The module "+module+" does not answer.").Because(err)
+		err = away(module).Because(err)
 	}
 	if resp != nil {
 		resp.Request.URL.Host = module // for messages: the module's name, not an address
@@ -95,21 +99,39 @@ type bare struct{ context.Context }
 
 func (bare) Value(any) any { return nil }
 
-// inMemory runs the handler on the caller's goroutine and hands over what it wrote.
-func inMemory(h http.Handler, r *http.Request) *http.Response {
+// inMemory runs the handler on the caller's goroutine and hands over what it wrote. What would break a connection is an error here too:
+// a caller whose time is up gets no answer, and a handler that hangs up gives none.
+func inMemory(h http.Handler, r *http.Request) (resp *http.Response, err error) {
 	in := r.Clone(bare{r.Context()})
 	in.RequestURI, in.RemoteAddr = r.URL.RequestURI(), "127.0.0.1:0"
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
 	w := &recorder{header: http.Header{}}
+	defer func() {
+		if v := recover(); v == http.ErrAbortHandler {
+			resp, err = nil, away(r.URL.Hostname()).Because(http.ErrAbortHandler)
+		} else if v != nil {
+			panic(v)
+		}
+	}()
 	h.ServeHTTP(w, in)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	w.WriteHeader(http.StatusOK) // nothing when there was an answer
+	if r.Method == http.MethodHead {
+		w.body.Reset()
+	}
 	return &http.Response{
 		Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status), StatusCode: w.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: w.sent, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
-	}
+	}, nil
+}
+
+func away(module string) *problem.Error {
+	return problem.Unavailable.New("dependency-unavailable", "The module "+module+" does not answer.")
 }
 
 type recorder struct {
@@ -155,18 +177,38 @@ func (a *authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 type tokens struct {
 	auth       *http.Client
 	id, secret string
+	asking     singleflight.Group
 
-	mu      sync.Mutex
+	mu      sync.Mutex // of what follows; nobody asks for a token under it
 	token   string
 	expires time.Time
 }
 
+const askTimeout = 5 * time.Second
+
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if time.Now().Before(t.expires) {
-		return t.token, nil
+	token, valid := t.token, time.Now().Before(t.expires)
+	t.mu.Unlock()
+	if valid {
+		return token, nil
 	}
+	// One asks for all who wait, and goes on when the first of them leaves.
+	asked := t.asking.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		return t.ask(ctx)
+	})
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case answer := <-asked:
+		token, _ := answer.Val.(string)
+		return token, answer.Err
+	}
+}
+
+func (t *tokens) ask(ctx context.Context) (string, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://auth/v1/auth/token", strings.NewReader(form.Encode()))
 	if err != nil {
@@ -188,6 +230,8 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		cause := errors.Join(fmt.Errorf("token for %s: status %d %s", t.id, resp.StatusCode, answer.Error), err)
 		return "", problem.Unavailable.New("dependency-unavailable", "The module auth gives no token.").Because(cause)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	// A tenth of its life is left when it is renewed.
 	t.token, t.expires = answer.AccessToken, time.Now().Add(time.Duration(answer.ExpiresIn)*time.Second*9/10)
 	return t.token, nil

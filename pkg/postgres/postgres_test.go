@@ -78,6 +78,22 @@ func TestWaitingForAConnectionEnds(t *testing.T) {
 	exec(t, pool, "select pg_sleep(2.2)") // the bound is on the wait, not on the work
 }
 
+func TestALostConnectionIsToldAsSuch(t *testing.T) {
+	t.Parallel()
+	pool := open(t, pgtest.NewEmpty(t).OwnerURL, 2)
+	err := postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "select pg_terminate_backend(pg_backend_pid())"); !problem.Is(err, problem.Unavailable) {
+			t.Errorf("the statement whose connection is ended: %v", err)
+		}
+		_, err := tx.Exec(t.Context(), "select 1")
+		return err
+	})
+	if !problem.Is(err, problem.Unavailable) {
+		t.Errorf("the statement after it: %v", err)
+	}
+	exec(t, pool, "select 1") // on another one
+}
+
 func TestADatabaseThatIsAwayIsNoReasonNotToStart(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing

@@ -123,7 +123,8 @@ func From(err error) *Error {
 		ours    *Error
 		tooMuch *http.MaxBytesError
 		network net.Error
-		sql     interface{ SQLState() string } // *pgconn.PgError, without importing it
+		sql     interface{ SQLState() string }  // *pgconn.PgError, without importing it
+		unsent  interface{ SafeToRetry() bool } // pgconn's, such as "conn closed": nothing has reached the server
 	)
 	switch {
 	case errors.As(err, &ours):
@@ -134,7 +135,7 @@ func From(err error) *Error {
 		return Unavailable.New("dependency-unavailable", "It took too long.").Because(err)
 	case errors.As(err, &tooMuch):
 		return TooLarge.New("body-too-large", fmt.Sprintf("A body has at most %d bytes.", tooMuch.Limit)).Because(err)
-	case errors.As(err, &sql) && transient(sql.SQLState()),
+	case errors.As(err, &sql) && transient(sql.SQLState()), errors.As(err, &unsent) && unsent.SafeToRetry(),
 		errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return Unavailable.New("dependency-unavailable", "Something this depends on does not answer.").Because(err)
 	}

@@ -32,6 +32,9 @@ type oauthDocument struct {
 // Write answers the request with err, whatever it is, and notes it for the access log.
 func Write(w http.ResponseWriter, r *http.Request, err error) {
 	info, e := request.From(r.Context()), From(err)
+	if e.Kind == ClientGone && r.Context().Err() == nil { // something was called off, and the client still waits
+		e = Unavailable.New("dependency-unavailable", "Something this depends on stopped.").Because(err)
+	}
 	info.Code, info.Err = e.Code, err
 	status, header, body := Render(info, e)
 	for name, values := range header {
@@ -59,6 +62,9 @@ func Render(info *request.Info, e *Error) (status int, header http.Header, body 
 	}
 	header.Set("Content-Type", "application/problem+json")
 	if info.OAuthErrors {
+		if e.Kind == Invalid { // RFC 6749 has 400 for every mistake in a request
+			status = Malformed.Status()
+		}
 		document = oauthDocument{Error: oauthCode(e), Description: e.Detail}
 		header.Set("Content-Type", "application/json")
 	}

@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"strings"
 	"time"
@@ -106,7 +108,7 @@ func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (auth
 		return nil, err
 	}
 	if !ok || !c.Active {
-		return nil, problem.Unauthenticated.New("invalid-credentials", "The address or the password is wrong.")
+		return nil, errCredentials
 	}
 	succeeded()
 	if stale {
@@ -114,7 +116,7 @@ func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (auth
 			return nil, err
 		}
 	}
-	s, err := m.store.addSession(ctx, uuid.Must(uuid.NewV7()), c.IdentityID, "1", []string{"pwd"})
+	s, err := m.store.addSession(ctx, uuid.Must(uuid.NewV7()), c, "1", []string{"pwd"})
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +161,8 @@ func (m *Module) IssueToken(ctx context.Context, req authv1.IssueTokenRequestObj
 		tokens, err = m.refresh(ctx, req.Body)
 	case "client_credentials":
 		tokens, err = m.clientCredentials(ctx, req.Body)
+	case "": // a parameter without a value counts as left out (RFC 6749, section 3.2)
+		err = problem.Malformed.New("invalid_request", "grant_type is missing.")
 	default:
 		err = problem.Malformed.New("unsupported_grant_type", "The grant types are refresh_token and client_credentials.")
 	}
@@ -168,46 +172,73 @@ func (m *Module) IssueToken(ctx context.Context, req authv1.IssueTokenRequestObj
 	return authv1.IssueToken200JSONResponse(tokens), nil
 }
 
-// refresh rotates the session's token. The current one is used up by one conditional update; any other is judged.
+// refresh trades a session's token for the next one. Nothing is used up before it is clear that there will be an answer.
 func (m *Module) refresh(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
 	invalid := problem.Malformed.New("invalid_grant", "The refresh token is not valid.")
-	if form.RefreshToken == nil {
+	if form.RefreshToken == nil || *form.RefreshToken == "" {
 		return none, problem.Malformed.New("invalid_request", "refresh_token is missing.")
 	}
-	id, counter, payload, mac, err := parseRefresh(*form.RefreshToken)
-	if err != nil || m.keys.VerifyMAC(ctx, mac, payload) != nil {
-		return none, invalid.Because(err)
+	id, counter, err := m.openRefresh(ctx, *form.RefreshToken)
+	if errors.Is(err, errRefreshToken) {
+		return none, invalid
 	}
-	s, rotated, err := m.store.rotate(ctx, id, counter)
 	if err != nil {
 		return none, err
 	}
-	if !rotated {
-		if s, err = m.store.session(ctx, id); problem.Is(err, problem.NotFound) {
+	for {
+		s, err := m.store.session(ctx, id)
+		if problem.Is(err, problem.NotFound) {
 			return none, invalid
-		} else if err != nil {
+		}
+		if err != nil {
 			return none, err
 		}
-		switch judge(s, counter) {
-		case refuse:
+		verdict := judge(s, counter)
+		scopes, granted := narrow(scopesOf(s.Roles), form.Scope)
+		switch {
+		case verdict == refuse:
 			return none, invalid
-		case end:
-			if err := m.store.endStolen(ctx, s); err != nil {
-				return none, err
-			}
-			return none, invalid
+		case verdict == end:
+			return none, cmp.Or(m.store.endStolen(ctx, s), error(invalid))
+		case !granted:
+			return none, errScope
+		case verdict == again:
+			return m.tokens(ctx, s, scopes)
 		}
+		rotated, err := m.store.rotate(ctx, id, counter)
+		if err != nil {
+			return none, err
+		}
+		if rotated {
+			s.Counter++
+			return m.tokens(ctx, s, scopes)
+		} // somebody with the same token was faster, or the session has just ended: judge again
 	}
-	scopes, ok := narrow(scopesOf(s.Roles), form.Scope)
-	if !ok {
-		return none, problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
+}
+
+var errScope = problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
+
+// openRefresh returns what a refresh token of ours names; errRefreshToken for any other.
+func (m *Module) openRefresh(ctx context.Context, token string) (session uuid.UUID, counter int64, err error) {
+	session, counter, payload, mac, err := parseRefresh(token)
+	if err != nil {
+		return uuid.Nil, 0, err
 	}
-	return m.tokens(ctx, s, scopes)
+	if _, err := m.keys.MAC(ctx, payload); err != nil { // the keyset is away, which says nothing about the token
+		return uuid.Nil, 0, err
+	}
+	if m.keys.VerifyMAC(ctx, mac, payload) != nil {
+		return uuid.Nil, 0, errRefreshToken
+	}
+	return session, counter, nil
 }
 
 // clientCredentials gives a module its token, for its secret in the Authorization header or in the form.
 func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
 	name, secret, basic := request.From(ctx).BasicAuth()
+	if basic && form.ClientSecret != nil {
+		return none, problem.Malformed.New("invalid_request", "Send the client's secret one way, not two.")
+	}
 	if basic { // RFC 6749, section 2.3.1: both are form-encoded first
 		name, _ = url.QueryUnescape(name)
 		secret, _ = url.QueryUnescape(secret)
@@ -223,7 +254,7 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 	}
 	scopes, ok := narrow(client.Scopes, form.Scope)
 	if !ok {
-		return none, problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
+		return none, errScope
 	}
 	claims := m.claims(name, name, scopes, time.Now())
 	access, err := m.signing.sign(ctx, claims)
@@ -236,9 +267,9 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestObject) (authv1.RevokeTokenResponseObject, error) {
 	var session uuid.UUID
 	if strings.HasPrefix(req.Body.Token, refreshPrefix) {
-		id, _, payload, mac, err := parseRefresh(req.Body.Token)
-		if err == nil && m.keys.VerifyMAC(ctx, mac, payload) == nil {
-			session = id
+		var err error
+		if session, _, err = m.openRefresh(ctx, req.Body.Token); err != nil && !errors.Is(err, errRefreshToken) {
+			return nil, err
 		}
 	} else if p, err := m.verifier.Verify(ctx, req.Body.Token); err == nil {
 		session = p.SessionID
@@ -305,11 +336,12 @@ func (m *Module) GetAuthorizationServer(context.Context, authv1.GetAuthorization
 	return authv1.GetAuthorizationServer200JSONResponse{
 		Body: authv1.AuthorizationServer{
 			Issuer: issuer, TokenEndpoint: issuer + "/v1/auth/token", JwksUri: issuer + "/.well-known/jwks.json",
-			RevocationEndpoint:                issuer + "/v1/auth/revoke",
-			GrantTypesSupported:               []string{"refresh_token", "client_credentials"},
-			ResponseTypesSupported:            []string{},
-			ScopesSupported:                   allScopes(),
-			TokenEndpointAuthMethodsSupported: []string{"client_secret_basic", "client_secret_post", "none"},
+			RevocationEndpoint:                     issuer + "/v1/auth/revoke",
+			GrantTypesSupported:                    []string{"refresh_token", "client_credentials"},
+			ResponseTypesSupported:                 []string{},
+			ScopesSupported:                        allScopes(),
+			TokenEndpointAuthMethodsSupported:      []string{"client_secret_basic", "client_secret_post", "none"},
+			RevocationEndpointAuthMethodsSupported: []string{"none"},
 		},
 		Headers: authv1.GetAuthorizationServer200ResponseHeaders{CacheControl: "public, max-age=300"},
 	}, nil

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/template"
 	"time"
@@ -35,7 +36,7 @@ func write(name, to, token string) (mail.Message, error) {
 	return mail.Message{To: to, Subject: subject, Text: strings.TrimSpace(text) + "\n", Token: token}, nil
 }
 
-// send hands a mail over. What no repetition can mend ends the job. A job's errors are kept and shown, so the address is cut out.
+// send hands a mail over. What no repetition can mend ends the job.
 func (m *Module) send(ctx context.Context, name, to, token string) error {
 	message, err := write(name, to, token)
 	if err != nil {
@@ -45,11 +46,18 @@ func (m *Module) send(ctx context.Context, name, to, token string) error {
 	if err == nil {
 		return nil
 	}
-	shown := errors.New(strings.ReplaceAll(err.Error(), to, "…"))
 	if mail.Permanent(err) {
-		return river.JobCancel(shown)
+		return river.JobCancel(nameless(err, to))
 	}
-	return shown
+	return nameless(err, to)
+}
+
+// nameless cuts every word out of an error that has a part of the address in it: a job's errors are kept and shown, and a mail server
+// repeats the address as it likes.
+func nameless(err error, address string) error {
+	local, domain, _ := strings.Cut(address, "@")
+	names := regexp.MustCompile(`(?i)\S*(` + regexp.QuoteMeta(local) + "|" + regexp.QuoteMeta(domain) + `)\S*`)
+	return errors.New(names.ReplaceAllString(err.Error(), "…"))
 }
 
 // registrationMailArgs: no token and no address, since arguments are kept and shown.

@@ -2,10 +2,14 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
+	"encoding/base64"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -50,20 +54,19 @@ func weak(code, detail string) error {
 
 // hasher hashes passwords, a few at a time: each takes 19 MiB while it runs.
 type hasher struct {
-	slots chan struct{}
-	dummy func() string // compared with when there is no hash, so that an unknown address costs the same
+	slots  chan struct{}
+	nobody string       // compared with when there is no hash, so that an unknown address costs the same
+	runs   atomic.Int64 // how often argon2id ran
 }
 
 func newHasher() *hasher {
+	text := base64.RawStdEncoding.EncodeToString
+	salt, key := make([]byte, hashing.SaltLength), make([]byte, hashing.KeyLength)
+	_, _ = rand.Read(salt) // never fails since Go 1.24
+	_, _ = rand.Read(key)  // the hash of nothing that anybody knows
 	return &hasher{
-		slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
-		dummy: sync.OnceValue(func() string {
-			hash, err := argon2id.CreateHash("nobody's password", &hashing)
-			if err != nil { // the system's randomness failed
-				panic(err)
-			}
-			return hash
-		}),
+		slots:  make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		nobody: fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", hashing.Memory, hashing.Iterations, hashing.Parallelism, text(salt), text(key)),
 	}
 }
 
@@ -86,6 +89,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer release()
+	h.runs.Add(1)
 	return argon2id.CreateHash(password, &hashing)
 }
 
@@ -93,13 +97,14 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 func (h *hasher) matches(ctx context.Context, password, hash string) (ok, stale bool, err error) {
 	known := hash != ""
 	if !known {
-		hash = h.dummy()
+		hash = h.nobody
 	}
 	release, err := h.turn(ctx)
 	if err != nil {
 		return false, false, err
 	}
 	defer release()
+	h.runs.Add(1)
 	ok, params, err := argon2id.CheckHash(password, hash)
 	if err != nil {
 		return false, false, err

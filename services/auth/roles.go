@@ -34,8 +34,15 @@ func narrow(granted []string, asked *string) (scopes []string, ok bool) {
 	if asked == nil || strings.TrimSpace(*asked) == "" {
 		return granted, true
 	}
-	scopes = strings.Fields(*asked)
-	return scopes, !slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(granted, s) })
+	for _, scope := range strings.Fields(*asked) {
+		if !slices.Contains(granted, scope) {
+			return nil, false
+		}
+		if !slices.Contains(scopes, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes, true
 }
 
 // allScopes is what the metadata document lists.

@@ -36,15 +36,18 @@ type verdict int
 
 const (
 	refuse verdict = iota // the token means nothing any more
+	rotate                // the current one: it is used up, and the next one given
 	again                 // harmless: the current token once more
 	end                   // stolen, or restored from a backup: the session ends
 )
 
-// judge says what a refresh token means that is not the current one of its session (the current one rotates without asking).
+// judge says what a refresh token with this counter means for its session.
 func judge(s session, presented int64) verdict {
 	switch {
-	case s.RevokedAt != nil, !s.Active, !s.Now.Before(s.ExpiresAt), s.Now.Sub(s.RotatedAt) > sessionIdle:
+	case s.RevokedAt != nil, !s.Active, !s.Now.Before(s.ExpiresAt), s.Now.Sub(s.RotatedAt) >= sessionIdle:
 		return refuse
+	case presented == s.Counter:
+		return rotate
 	case presented == s.Counter-1 && s.Now.Sub(s.RotatedAt) <= refreshGrace:
 		return again
 	}

@@ -24,6 +24,7 @@ import (
 const (
 	accessLifetime = 5 * time.Minute
 	keysReread     = time.Minute // another instance may have made a new one
+	keysRetry      = 5 * time.Second
 )
 
 // signingKey is one key pair. It is published as soon as it stands in the table, and signs from ActiveAt until a newer one does.
@@ -55,13 +56,26 @@ type keyring struct {
 	read time.Time
 }
 
-// published returns every key, newest first.
+// published returns every key, newest first. While the database is away the ones that were read last go on.
 func (k *keyring) published(ctx context.Context) ([]signingKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if time.Since(k.read) < keysReread {
 		return k.all, nil
 	}
+	keys, err := k.load(ctx)
+	switch {
+	case err == nil:
+		k.all, k.read = keys, time.Now()
+	case k.all == nil:
+		return nil, err
+	default:
+		k.read = time.Now().Add(keysRetry - keysReread) // or every request would wait here for its turn to fail
+	}
+	return k.all, nil
+}
+
+func (k *keyring) load(ctx context.Context) ([]signingKey, error) {
 	keys, err := k.store.signingKeys(ctx)
 	if err == nil && len(keys) == 0 {
 		keys, err = k.first(ctx)
@@ -78,7 +92,6 @@ func (k *keyring) published(ctx context.Context) ([]signingKey, error) {
 			return nil, fmt.Errorf("signing key: %w", err)
 		}
 	}
-	k.all, k.read = keys, time.Now()
 	return keys, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/jobs"
 	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/problem"
@@ -44,7 +45,10 @@ func (i identity) api() authv1.Identity {
 	return authv1.Identity{Id: i.ID, Roles: i.Roles, CreatedAt: i.CreatedAt.UTC()}
 }
 
-var errToken = problem.Malformed.New("token-invalid", "The token is wrong, used up or too old.")
+var (
+	errToken       = problem.Malformed.New("token-invalid", "The token is wrong, used up or too old.")
+	errCredentials = problem.Unauthenticated.New("invalid-credentials", "The address or the password is wrong.")
+)
 
 // addRegistration notes the registration and the job that mails about it.
 func (s *store) addRegistration(ctx context.Context, r registration) error {
@@ -71,13 +75,13 @@ func (s *store) registrationByToken(ctx context.Context, digest []byte) (registr
 	return r, err
 }
 
-// registrationToMail returns a registration with what decides about its mail; NotFound when it was used or swept meanwhile.
+// registrationToMail returns a registration with what decides about its mail; NotFound when it was used or became too old meanwhile.
 func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT []byte, known bool, lastHour int, err error) {
 	err = s.db.QueryRow(ctx, `
 		select r.email_ct,
 		       exists (select from identities i where i.email_index = r.email_index),
 		       (select count(*) from registrations o where o.email_index = r.email_index and o.created_at > now() - interval '1 hour' and o.id <= r.id)
-		from registrations r where r.id = $1`, id).Scan(&emailCT, &known, &lastHour)
+		from registrations r where r.id = $1 and r.expires_at > now()`, id).Scan(&emailCT, &known, &lastHour)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = problem.NotFound.New("not-found", "The registration is gone.")
 	}
@@ -89,14 +93,14 @@ func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT [
 func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity) error {
 	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		var hash string
-		err := tx.QueryRow(ctx, `delete from registrations where id = $1 returning hash`, registration).Scan(&hash)
+		err := tx.QueryRow(ctx, `
+			with gone as (
+			  delete from registrations where email_index = (select email_index from registrations where id = $1) returning id, hash)
+			select hash from gone where id = $1`, registration).Scan(&hash)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errToken
 		}
 		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `delete from registrations where email_index = $1`, i.EmailIndex); err != nil {
 			return err
 		}
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
@@ -122,8 +126,8 @@ func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash 
 }
 
 // putIdentity makes an identity, or sets password and roles of the one that has its address and ends its sessions.
-func (s *store) putIdentity(ctx context.Context, i identity, hash string) (identity, error) {
-	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+func (s *store) putIdentity(ctx context.Context, i identity, hash string) (stands identity, err error) {
+	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		var id uuid.UUID
 		err := tx.QueryRow(ctx, `
 			update identities set roles = $2, version = version + 1 where email_index = $1 returning id`, i.EmailIndex, i.Roles).Scan(&id)
@@ -142,13 +146,13 @@ func (s *store) putIdentity(ctx context.Context, i identity, hash string) (ident
 		if err := audit(ctx, tx, "identity.put", id, uuid.Nil); err != nil {
 			return err
 		}
-		i, err = readIdentity(ctx, tx, id)
+		stands, err = readIdentity(ctx, tx, id)
 		return err
 	})
 	if postgres.Violates(err, "identities_email_key") {
-		return i, problem.Conflict.New("conflict", "Somebody made this account at the same moment; try again.")
+		return stands, problem.Conflict.New("conflict", "Somebody made this account at the same moment; try again.")
 	}
-	return i, err
+	return stands, err
 }
 
 func (s *store) identity(ctx context.Context, id uuid.UUID) (identity, error) {
@@ -168,12 +172,13 @@ func readIdentity(ctx context.Context, db postgres.DB, id uuid.UUID) (identity, 
 type credentials struct {
 	IdentityID uuid.UUID
 	Hash       string
+	ChangedAt  time.Time // when the password was
 	Active     bool
 }
 
 func (s *store) credentials(ctx context.Context, emailIndex []byte) (credentials, error) {
 	rows, _ := s.db.Query(ctx, `
-		select i.id as identity_id, p.hash, i.status = 'active' as active
+		select i.id as identity_id, p.hash, p.changed_at, i.status = 'active' as active
 		from identities i join passwords p on p.identity_id = i.id where i.email_index = $1`, emailIndex)
 	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[credentials])
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -209,7 +214,7 @@ func (s *store) addFirstSigningKey(ctx context.Context, k signingKey) error {
 // audit notes who did what, in the transaction that did it. Ids only.
 func audit(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID) error {
 	_, err := db.Exec(ctx, `
-		insert into audit_events (id, kind, identity_id, session_id, request_id) values ($1, $2, $3, nullif($4, $5::uuid), $6)`,
-		uuid.Must(uuid.NewV7()), kind, identity, session, uuid.Nil, request.From(ctx).ID)
+		insert into audit_events (id, kind, identity_id, session_id, actor, request_id) values ($1, $2, $3, nullif($4, $5::uuid), $6, $7)`,
+		uuid.Must(uuid.NewV7()), kind, identity, session, uuid.Nil, authn.From(ctx).Subject, request.From(ctx).ID)
 	return err
 }

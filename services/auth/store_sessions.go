@@ -11,15 +11,23 @@ import (
 	"example.com/groundwork/pkg/problem"
 )
 
-// addSession begins a session.
-func (s *store) addSession(ctx context.Context, id, identity uuid.UUID, acr string, amr []string) (session, error) {
+// addSession begins a session, unless what the login was checked with has changed meanwhile. Whoever changes the password or the status
+// waits for the lock, and then finds this session among those to end.
+func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string) (session, error) {
 	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			insert into sessions (id, identity_id, expires_at, acr, amr) values ($1, $2, now() + $3, $4, $5)`, id, identity, sessionLifetime, acr, amr)
+		added, err := tx.Exec(ctx, `
+			insert into sessions (id, identity_id, expires_at, acr, amr)
+			select $1::uuid, i.id, now() + $2::interval, $3::text, $4::text[]
+			from identities i join passwords p on p.identity_id = i.id
+			where i.id = $5 and i.status = 'active' and p.changed_at = $6
+			for share`, id, sessionLifetime, acr, amr, c.IdentityID, c.ChangedAt)
+		if err == nil && added.RowsAffected() == 0 {
+			err = errCredentials
+		}
 		if err != nil {
 			return err
 		}
-		return audit(ctx, tx, "session.begun", identity, id)
+		return audit(ctx, tx, "session.begun", c.IdentityID, id)
 	})
 	if err != nil {
 		return session{}, err
@@ -40,21 +48,14 @@ func (s *store) session(ctx context.Context, id uuid.UUID) (session, error) {
 	return x, err
 }
 
-// rotate uses up the token with this counter, if it is the current one of a session that lives. Of several requests with one token one
-// succeeds; the others find the counter gone.
-func (s *store) rotate(ctx context.Context, id uuid.UUID, counter int64) (x session, rotated bool, err error) {
-	rows, _ := s.db.Query(ctx, `
-		update sessions s set counter = s.counter + 1, rotated_at = now()
-		from identities i
-		where s.id = $1 and s.counter = $2 and s.revoked_at is null and s.expires_at > now() and s.rotated_at > now() - $3::interval
-		  and i.id = s.identity_id and i.status = 'active'
-		returning s.id, s.identity_id, s.counter, s.created_at, s.rotated_at, s.expires_at, s.revoked_at, s.acr, s.amr,
-		          i.roles, true as active, now() as now`, id, counter, sessionIdle)
-	x, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[session])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return x, false, nil
-	}
-	return x, err == nil, err
+// rotate uses up the token with this counter, if it is still the current one of a session that lives. Of several requests with one
+// token one succeeds; the others find the counter gone.
+func (s *store) rotate(ctx context.Context, id uuid.UUID, counter int64) (rotated bool, err error) {
+	done, err := s.db.Exec(ctx, `
+		update sessions set counter = counter + 1, rotated_at = now()
+		where id = $1 and counter = $2 and revoked_at is null and expires_at > now() and rotated_at > now() - $3::interval`,
+		id, counter, sessionIdle)
+	return done.RowsAffected() == 1, err
 }
 
 // endSession ends a session, once.

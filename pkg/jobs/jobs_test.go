@@ -1,0 +1,344 @@
+package jobs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"example.com/groundwork/pkg/jobs"
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/postgres/pgtest"
+)
+
+var spans = tracetest.NewInMemoryExporter()
+
+func TestMain(m *testing.M) {
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	os.Exit(m.Run())
+}
+
+type task struct {
+	Name string `json:"name"`
+}
+
+func (task) Kind() string { return "task" }
+
+// worker does what the test says.
+type worker struct {
+	river.WorkerDefaults[task]
+	do func(ctx context.Context, job *river.Job[task]) error
+}
+
+func (w *worker) Work(ctx context.Context, job *river.Job[task]) error { return w.do(ctx, job) }
+
+// world is a queue on a database of its own. Any module's schema will do.
+type world struct {
+	t     *testing.T
+	db    *pgtest.DB
+	pool  *pgxpool.Pool
+	owner *pgx.Conn
+	log   *lines
+	*jobs.Queue
+}
+
+func newWorld(t *testing.T, do func(ctx context.Context, job *river.Job[task]) error) *world {
+	t.Helper()
+	t.Parallel()
+	w := &world{t: t, db: pgtest.New(t), log: &lines{}}
+	w.pool, w.owner = w.db.Pool("auth"), w.db.Owner()
+	w.Queue = w.process(do)
+	return w
+}
+
+// process is a queue as one process has it.
+func (w *world) process(do func(ctx context.Context, job *river.Job[task]) error) *jobs.Queue {
+	w.t.Helper()
+	kinds := river.NewWorkers()
+	river.AddWorker(kinds, &worker{do: do})
+	q, err := jobs.New(w.pool, "auth", slog.New(slog.NewTextHandler(io.MultiWriter(w.log, w.t.Output()), nil)), kinds)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return q
+}
+
+func (w *world) start(q *jobs.Queue) {
+	w.t.Helper()
+	if err := q.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := q.Stop(context.Background()); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+func (w *world) add(ctx context.Context, name string) {
+	w.t.Helper()
+	if err := postgres.InTx(ctx, w.pool, func(tx pgx.Tx) error { return w.Add(ctx, tx, task{name}) }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) exec(sql string) {
+	w.t.Helper()
+	if _, err := w.owner.Exec(w.t.Context(), sql); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// job is the only job's state, with the number of its tries.
+func (w *world) job() (state string, attempt int) {
+	w.t.Helper()
+	if err := w.owner.QueryRow(context.Background(), `select state::text, attempt from auth.river_job`).Scan(&state, &attempt); err != nil {
+		w.t.Fatal(err)
+	}
+	return state, attempt
+}
+
+func (w *world) becomes(want string) {
+	w.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		state, attempt := w.job()
+		if state == want {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("the job is %s after %d tries, want %s", state, attempt, want)
+		}
+	}
+}
+
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func nothing(context.Context, *river.Job[task]) error { return nil }
+
+func TestAJobGoesOnInTheTraceOfItsRequest(t *testing.T) {
+	done := make(chan string, 1)
+	w := newWorld(t, func(ctx context.Context, _ *river.Job[task]) error {
+		_, inner := otel.Tracer("test").Start(ctx, "inside the job")
+		defer inner.End()
+		done <- inner.SpanContext().TraceID().String()
+		return nil
+	})
+	ctx, request := otel.Tracer("test").Start(t.Context(), "request")
+	w.add(ctx, "traced")
+	request.End()
+	w.start(w.Queue)
+	want := request.SpanContext()
+	if got := <-done; got != want.TraceID().String() {
+		t.Errorf("the job's trace is %s, the request's %s", got, want.TraceID())
+	}
+	w.becomes("completed")
+	found := false
+	for _, s := range spans.GetSpans() {
+		if s.Name == "job task" && s.SpanContext.TraceID() == want.TraceID() {
+			found = s.Parent.SpanID() == want.SpanID()
+		}
+	}
+	if !found {
+		t.Error("no span of the job hangs below the request's")
+	}
+}
+
+func TestAJobExistsIfAndOnlyIfItsTransactionWasCommitted(t *testing.T) {
+	w := newWorld(t, nothing)
+	undone := errors.New("undone")
+	err := postgres.InTx(t.Context(), w.pool, func(tx pgx.Tx) error {
+		if err := w.Add(t.Context(), tx, task{"never"}); err != nil {
+			return err
+		}
+		return undone
+	})
+	if !errors.Is(err, undone) {
+		t.Fatal(err)
+	}
+	w.add(t.Context(), "always")
+	var names string
+	if err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name', ' ') from auth.river_job`).Scan(&names); err != nil || names != "always" {
+		t.Errorf("there are jobs %q: %v", names, err)
+	}
+}
+
+func TestAJobThatFailsIsTriedAgainAndLoggedOnceATry(t *testing.T) {
+	w := newWorld(t, func(_ context.Context, job *river.Job[task]) error {
+		switch job.Attempt {
+		case 1:
+			return errors.New("not today")
+		case 2:
+			panic("not like this")
+		}
+		return nil
+	})
+	w.add(t.Context(), "stubborn")
+	w.start(w.Queue)
+	for len(w.failures()) < 2 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.exec(`update auth.river_job set scheduled_at = now() where state = 'retryable'`) // 16 s later
+	w.becomes("completed")
+	if _, attempt := w.job(); attempt != 3 {
+		t.Errorf("%d tries", attempt)
+	}
+	if f := w.failures(); f[0] != "not today" || !strings.HasPrefix(f[1], "panic: not like this\n") {
+		t.Errorf("the failures are %q", f)
+	}
+	log := w.log.String()
+	for says, n := range map[string]int{
+		"level=WARN msg=job module=auth kind=task": 2, "level=INFO msg=job module=auth kind=task": 1, "level=ERROR": 0, "not today": 1, "panic: not like this": 1, "stubborn": 0,
+	} {
+		if got := strings.Count(log, says); got != n {
+			t.Errorf("the log says %q %d times, want %d:\n%s", says, got, n, log)
+		}
+	}
+}
+
+func (w *world) failures() (list []string) {
+	w.t.Helper()
+	rows, _ := w.owner.Query(context.Background(), `select e->>'error' from auth.river_job, unnest(errors) with ordinality u(e, n) order by n`)
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return list
+}
+
+func TestTheLastFailureIsAnError(t *testing.T) {
+	w := newWorld(t, func(context.Context, *river.Job[task]) error { return errors.New("never") })
+	w.add(t.Context(), "hopeless")
+	w.exec(`update auth.river_job set max_attempts = 1`)
+	w.start(w.Queue)
+	w.becomes("discarded")
+	if log := w.log.String(); strings.Count(log, "level=ERROR msg=job") != 1 {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+func TestStopGivesARunningJobTime(t *testing.T) {
+	began := make(chan struct{})
+	w := newWorld(t, func(ctx context.Context, _ *river.Job[task]) error {
+		close(began)
+		select {
+		case <-time.After(500 * time.Millisecond):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	w.add(t.Context(), "slow")
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := w.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	cancel() // the signal that ends the program: it must not end the job
+	w.add(t.Context(), "late")
+	if err := w.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var states string
+	err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name' || ' ' || state, ', ' order by id) from auth.river_job`).Scan(&states)
+	if err != nil || strings.Replace(states, "late completed", "late available", 1) != "slow completed, late available" {
+		t.Errorf("after the stop: %s %v", states, err)
+	}
+}
+
+func TestAJobThatDoesNotEndIsCancelledAndTriedElsewhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as a stop may")
+	}
+	began := make(chan struct{})
+	w := newWorld(t, func(ctx context.Context, _ *river.Job[task]) error {
+		close(began)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	w.add(t.Context(), "endless")
+	if err := w.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	stopping := time.Now()
+	if err := w.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(stopping); took < 9*time.Second || took > 15*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	w.start(w.process(nothing))
+	w.becomes("completed")
+}
+
+// A process that died leaves its job as running for ever. Another one takes it over when it is older than any try can be.
+func TestAJobOfADeadProcessIsRescued(t *testing.T) {
+	w := newWorld(t, nothing)
+	for _, name := range []string{"dead", "alive"} {
+		w.add(t.Context(), name)
+	}
+	w.exec(`update auth.river_job set state = 'running', attempt = 1, attempted_by = '{gone}', attempted_at = now() - case args->>'name' when 'dead' then interval '121 seconds' else interval '100 seconds' end`)
+	w.start(w.Queue)
+	states := ""
+	for end := time.Now().Add(30 * time.Second); states != "dead completed, alive running" && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name' || ' ' || state, ', ' order by id) from auth.river_job`).Scan(&states); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if states != "dead completed, alive running" {
+		t.Errorf("the jobs are: %s", states)
+	}
+}
+
+func TestStartWaitsForNobodyAndCanBeRepeated(t *testing.T) {
+	w := newWorld(t, nothing)
+	w.add(t.Context(), "patient")
+	gone := w.db.Pool("auth")
+	gone.Close()
+	kinds := river.NewWorkers()
+	river.AddWorker(kinds, &worker{do: nothing})
+	away, err := jobs.New(gone, "auth", slog.New(slog.DiscardHandler), kinds)
+	if err != nil {
+		t.Fatalf("a queue whose database is away is not made: %v", err)
+	}
+	for range 2 {
+		if err := away.Start(t.Context()); err == nil {
+			t.Error("it starts although its database is away")
+		}
+	}
+	if err := away.Stop(t.Context()); err != nil {
+		t.Errorf("stopping what never started: %v", err)
+	}
+	w.start(w.Queue)
+	w.becomes("completed")
+}
