@@ -1,211 +1,294 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/alicebob/miniredis/v2"
 )
 
-// An order is what a launcher asks its keeper for.
-type order struct {
-	Data, Cache     string
-	Test            bool
-	Postgres, Redis bool
+// A keeper runs the servers of a checkout.
+type keeper struct {
+	place
+	ctx  context.Context // ends when nobody needs them
+	env  []string
+	stop []func()
+	died chan error
 }
 
-// keep runs the servers until no launcher is left. Descriptor 3 is users.lock, 4 is stack.env, which the launcher has
-// locked for us: the lock is ours as long as we live.
-func keep(spec string) error {
-	var o order
-	if err := json.Unmarshal([]byte(spec), &o); err != nil {
-		return err
-	}
-	syscall.Umask(0o077)
-	syscall.CloseOnExec(3) // the servers must not keep the locks
-	syscall.CloseOnExec(4)
+// keep gives a launcher a stack, and cleans up when the launcher has gone, which closes our stdin.
+func keep(test bool) error {
+	syscall.Umask(0o022)           // the servant must read what we download; what is secret says so itself
 	signal.Ignore(syscall.SIGPIPE) // the launcher that reads our words may be gone
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
+	left := make(chan struct{})
 	go func() {
-		for syscall.Flock(3, syscall.LOCK_EX) == syscall.EINTR {
-		}
-		_ = syscall.Ftruncate(4, 0) // nobody is to join any more
-		fmt.Println("stopping")
-		cancel()
+		outlive(os.Stdin)
+		close(left)
 	}()
 
-	if err := ownFolder(o.Data); err != nil {
+	p, err := locate(test)
+	if err != nil {
 		return err
 	}
-	lock, err := lockFolder(o.Data)
-	if err != nil {
-		return fmt.Errorf("%s is in use by another stack: %w", o.Data, err)
+	if test {
+		defer os.RemoveAll(p.home)
 	}
-	defer lock.Close()
-	if o.Test {
-		defer os.RemoveAll(o.Data)
-		sweep(filepath.Dir(o.Data), throwaway)
-	}
-
+	var users, stack *os.File
 	var env []string
-	died := make(chan error, 2)
-	if o.Redis {
-		address, stop, err := startRedis(ctx, o, died)
-		if err != nil {
+	if os.Getenv("DATABASE_URL") == "" || os.Getenv("REDIS_URL") == "" {
+		if users, err = lock(p.in("users.lock"), syscall.LOCK_SH); err != nil { // waits for a keeper that is stopping
 			return err
 		}
-		defer stop()
-		env = append(env, "REDIS_URL=redis://"+address+"/0")
-	}
-	if o.Postgres {
-		urls, stop, err := startPostgres(ctx, o, died)
-		if err != nil {
+		defer users.Close()
+		if stack, env, err = p.ownOrJoin(left); err != nil {
 			return err
 		}
-		defer stop()
-		env = append(env, urls...)
 	}
-	if _, err := syscall.Pwrite(4, []byte(strings.Join(env, "\n")+"\n\n"), 0); err != nil {
-		return fmt.Errorf("write stack.env: %w", err)
-	}
-	select {
-	case <-ctx.Done():
+	if stack == nil {
+		if err := p.tell(env); err != nil {
+			return err
+		}
+		<-left
 		return nil
-	case err := <-died:
-		return err
 	}
-}
 
-// A server is a program that we run, with its log.
-type server struct {
-	name string
-	cmd  *exec.Cmd
-	log  string
-	gone chan struct{}
-}
-
-// launch starts a program that dies with us, even when we are killed (see start).
-func launch(name, log, program string, args ...string) (*server, error) {
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	if info, err := out.Stat(); err == nil && info.Size() > 10<<20 {
-		_ = out.Truncate(0)
-	}
-	s := &server{name: name, cmd: exec.Command(program, args...), log: log, gone: make(chan struct{})}
-	s.cmd.Dir = filepath.Dir(log)
-	s.cmd.Stdout, s.cmd.Stderr = out, out
-	if err := start(s.cmd, syscall.SIGINT); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
-	}
 	go func() {
-		_ = s.cmd.Wait()
-		close(s.gone)
-	}()
-	return s, nil
-}
-
-// ready asks until the answer is yes, the server dies, or a minute has passed.
-func (s *server) ready(ctx context.Context, ask func(context.Context) error) error {
-	deadline := time.Now().Add(time.Minute)
-	for {
-		attempt, cancel := context.WithTimeout(ctx, 3*time.Second)
-		err := ask(attempt)
+		<-left
+		if flock(users, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			fmt.Println("shared")
+			_ = flock(users, syscall.LOCK_EX)
+		}
 		cancel()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-s.gone:
-			return fmt.Errorf("%s ended at once (%s); %s", s.name, s.cmd.ProcessState, s.tail())
-		case <-ctx.Done():
-			s.stop()
-			return fmt.Errorf("%s: interrupted while starting", s.name)
-		case <-time.After(30 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			s.stop()
-			return fmt.Errorf("%s does not answer: %w; %s", s.name, err, s.tail())
-		}
+	}()
+	k := &keeper{place: p, ctx: ctx, died: make(chan error, 2)}
+	err = k.serve(stack)
+	_ = stack.Truncate(0) // nobody is to join any more
+	for _, stop := range slices.Backward(k.stop) {
+		stop()
 	}
-}
-
-// watch reports the end of a server that nobody has stopped.
-func (s *server) watch(ctx context.Context, died chan<- error) {
-	select {
-	case <-ctx.Done():
-	case <-s.gone:
-		died <- fmt.Errorf("%s ended by itself (%s); %s", s.name, s.cmd.ProcessState, s.tail())
-	}
-}
-
-// stop asks politely (to Postgres SIGINT is a fast shutdown), then firmly.
-func (s *server) stop() {
-	for _, step := range []struct {
-		signal   syscall.Signal
-		patience time.Duration
-	}{{syscall.SIGINT, 20 * time.Second}, {syscall.SIGQUIT, 5 * time.Second}, {syscall.SIGKILL, 5 * time.Second}} {
-		_ = s.cmd.Process.Signal(step.signal)
-		select {
-		case <-s.gone:
-			return
-		case <-time.After(step.patience):
-		}
-	}
-}
-
-// tail is the end of the log, for an error message.
-func (s *server) tail() string {
-	content, _ := os.ReadFile(s.log)
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	lines = lines[max(0, len(lines)-20):]
-	return fmt.Sprintf("the end of %s:\n    %s", s.log, strings.Join(lines, "\n    "))
-}
-
-// onPort runs attempt with the port we like, then with any free port: somebody may take a port between our look and the
-// server's bind.
-func onPort(favourite int, attempt func(port int) error) (err error) {
-	for try := range 5 {
-		port := favourite
-		if try > 0 || port == 0 || !free(fmt.Sprintf("127.0.0.1:%d", port)) {
-			if port, err = freePort(); err != nil {
-				return err
-			}
-		}
-		if err = attempt(port); err == nil || free(fmt.Sprintf("127.0.0.1:%d", port)) {
-			return err
-		}
+	if ctx.Err() != nil {
+		return nil // whatever it was, we are asked to end
 	}
 	return err
 }
 
-func free(address string) bool {
-	listener, err := net.Listen("tcp", address)
-	if err == nil {
-		listener.Close()
+// outlive returns when the launcher has ended. When it was killed, its command is still there: Linux can end the command
+// with the launcher, but not what the command has started.
+func outlive(launcher io.Reader) {
+	group := 0
+	for lines := bufio.NewScanner(launcher); lines.Scan(); {
+		group, _ = strconv.Atoi(lines.Text())
 	}
-	return err == nil
+	if group > 1 {
+		endGroup(group, 10*time.Second)
+	}
 }
 
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// ownOrJoin returns the file to write the environment to, locked as long as we live, when there is no stack yet; else the
+// environment of the stack that runs. An empty line says that it is whole.
+func (p place) ownOrJoin(left <-chan struct{}) (stack *os.File, env []string, err error) {
+	defer every(5*time.Second, "waiting for another command that starts the stack of "+p.root)()
+	for {
+		stack, err := lock(p.in("stack.env"), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return stack, nil, stack.Truncate(0)
+		} else if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, nil, err
+		}
+		content, err := os.ReadFile(p.in("stack.env"))
+		if text, whole := strings.CutSuffix(string(content), "\n\n"); whole || err != nil {
+			return nil, strings.Split(text, "\n"), err
+		}
+		select {
+		case <-left:
+			return nil, nil, errors.New("interrupted")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// tell tells the launcher the environment of its command. The caller's word comes first.
+func (p place) tell(env []string) error {
+	values := map[string]string{"ENVIRONMENT": "local", "KEY_ENCRYPTION_KEY_FILE": p.in("key-encryption-key"), "DATABASE_URL": "", "REDIS_URL": ""}
+	for _, line := range env {
+		name, value, _ := strings.Cut(line, "=")
+		values[name] = value
+	}
+	for name, value := range values {
+		if value = cmp.Or(os.Getenv(name), value); value == "" {
+			return fmt.Errorf("the stack that runs for %s was started with a %s from outside: stop it, or set %s", p.root, name, name)
+		}
+		fmt.Printf("env %s=%s\n", name, value)
+	}
+	fmt.Println("ready")
+	return nil
+}
+
+// serve starts what is missing and stays until it dies or nobody needs it.
+func (k *keeper) serve(stack io.Writer) (err error) {
+	if os.Getenv("REDIS_URL") == "" {
+		err = k.redis()
+	}
+	if err == nil && os.Getenv("DATABASE_URL") == "" {
+		err = k.postgres()
+	}
+	if err == nil {
+		_, err = fmt.Fprint(stack, strings.Join(k.env, "\n")+"\n\n")
+	}
+	if err == nil {
+		err = k.tell(k.env)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-k.ctx.Done():
+		return nil
+	case err := <-k.died:
+		return err
+	}
+}
+
+// run starts a server that dies with us, even when we are killed (see start), and waits until it answers.
+func (k *keeper) run(name string, cmd *exec.Cmd, ask func(context.Context) error) error {
+	file := filepath.Join(k.data, strings.ToLower(name)+".log")
+	log, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := start(cmd, syscall.SIGINT); err != nil {
+		return err
+	}
+	gone := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(gone)
+	}()
+	failed := func(how any) error {
+		content, _ := os.ReadFile(file)
+		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+		return fmt.Errorf("%s: %v; the end of %s:\n    %s", name, how, file, strings.Join(lines[max(0, len(lines)-20):], "\n    "))
+	}
+	stop := func() { // politely (to Postgres SIGINT is a fast shutdown), then firmly
+		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
+			_ = cmd.Process.Signal(sig)
+			select {
+			case <-gone:
+				return
+			case <-time.After(10 * time.Second):
+			}
+		}
+	}
+
+	starting, cancel := context.WithTimeout(k.ctx, time.Minute)
+	defer cancel()
+	for err := ask(starting); err != nil; err = ask(starting) {
+		select {
+		case <-gone:
+			return failed(cmd.ProcessState)
+		case <-starting.Done():
+			stop()
+			return failed(err)
+		case <-time.After(30 * time.Millisecond):
+		}
+	}
+	k.stop = append(k.stop, stop)
+	go func() {
+		<-gone
+		k.died <- failed(fmt.Sprintf("ended by itself, %s", cmd.ProcessState))
+	}()
+	return nil
+}
+
+// redis runs an installed Redis or Valkey. Without one, miniredis serves from within this process: it knows the commands we
+// use, keeps nothing, and its keys expire by the clock.
+func (k *keeper) redis() error {
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		program, err = exec.LookPath("valkey-server")
+	}
+	mini := err != nil || os.Getenv("LOCAL_REDIS") == "mini"
+	port, err := k.onPort(56379, func(port int) error {
+		if mini {
+			m := miniredis.NewMiniRedis()
+			m.ClockTTL(true)
+			k.stop = append(k.stop, m.Close)
+			return m.StartAddr(localhost(port))
+		}
+		return k.run("Redis", k.program(program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", "/",
+			"--save", "", "--appendonly", "no", "--daemonize", "no"), func(ctx context.Context) error {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", localhost(port))
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err
+		})
+	})
+	if mini && err == nil {
+		say("Redis: no redis-server or valkey-server is used, miniredis stands in on %s", localhost(port))
+	}
+	k.env = append(k.env, "REDIS_URL=redis://"+localhost(port)+"/0")
+	return err
+}
+
+// onPort runs attempt with the port we like, then with any free port: somebody may take a port between our look and the
+// server's bind.
+func (k *keeper) onPort(favourite int, attempt func(port int) error) (port int, err error) {
+	if k.test {
+		favourite = 0
+	}
+	for range 5 {
+		if port, err = freePort(favourite); err != nil {
+			return 0, err
+		}
+		if err = attempt(port); err == nil || free(localhost(port)) {
+			break
+		}
+	}
+	return port, err
+}
+
+// freePort returns the port we like, or another one when that is taken.
+func freePort(favourite int) (int, error) {
+	listener, err := net.Listen("tcp", localhost(favourite))
+	if err != nil {
+		listener, err = net.Listen("tcp", localhost(0))
+	}
 	if err != nil {
 		return 0, err
 	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
+
+func free(address string) bool {
+	listener, err := net.Listen("tcp", address)
+	if err == nil {
+		_ = listener.Close()
+	}
+	return err == nil
+}
+
+func localhost(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // secret reads a password, and makes one up the first time.
 func secret(path string) (string, error) {

@@ -98,6 +98,15 @@ func host(t *testing.T, env []string, name string) string {
 	return u.Host
 }
 
+func lookup(env []string, name string) string {
+	for _, line := range env {
+		if value, ok := strings.CutPrefix(line, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 func ask(t *testing.T, url, question string) (answer string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -147,9 +156,6 @@ func TestThrowawayStack(t *testing.T) {
 		if got := ask(t, database, question); got != want {
 			t.Errorf("%s\n  says %q, not %q", question, got, want)
 		}
-	}
-	if got := ask(t, lookup(h.env, "SUPERUSER_DATABASE_URL"), `select rolsuper::text from pg_roles where rolname = current_user`); got != "true" {
-		t.Errorf("SUPERUSER_DATABASE_URL is no superuser")
 	}
 	if _, err := pgx.Connect(context.Background(), strings.Replace(database, "groundwork:", "groundwork:wrong", 1)); err == nil {
 		t.Errorf("a wrong password lets in: any user of this machine could read the data")
@@ -217,6 +223,7 @@ func TestKilledLeavesNoServer(t *testing.T) {
 			if err := h.cmd.Wait(); err == nil {
 				t.Errorf("the launcher calls it a success")
 			}
+			_ = os.RemoveAll(filepath.Dir(lookup(h.env, "KEY_ENCRYPTION_KEY_FILE"))) // nobody is left to do it
 		})
 	}
 }
@@ -232,9 +239,10 @@ func TestCommand(t *testing.T) {
 		{"ends with 7", []string{"sh", "-c", "exit 7"}, 7},
 		{"dies of SIGTERM", []string{"sh", "-c", "kill -TERM $$"}, 143},
 		{"is not there", []string{"./no-such-command"}, 127},
+		{"asks for -test and nothing else", nil, 2},
 		{"sees the caller's DATABASE_URL", []string{"sh", "-c", `test "$DATABASE_URL $ENVIRONMENT" = "postgres://x@127.0.0.1:1/x local"`}, 0},
 	} {
-		cmd := launcher(".", elsewhere, c.args...)
+		cmd := launcher(".", elsewhere, append([]string{"-test"}, c.args...)...)
 		cmd.Stderr = nil
 		_ = cmd.Run()
 		if got := cmd.ProcessState.ExitCode(); got != c.want {
@@ -245,9 +253,17 @@ func TestCommand(t *testing.T) {
 
 func TestSignalReachesWhatTheCommandStarted(t *testing.T) {
 	t.Parallel()
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		// As with `go run`: the command goes at the signal, the one below it takes its time.
-		cmd := launcher(".", elsewhere, "sh", "-c", `sh -c 'trap "sleep 0.3; exit" TERM; echo $$; while :; do sleep 0.1; done' & wait`)
+	// As with `go run`: the command goes at the signal, the one below it takes its time.
+	slow := `sh -c 'trap "sleep 0.3; exit" TERM; echo $$; while :; do sleep 0.1; done' & wait`
+	for _, c := range []struct {
+		victim string
+		sig    syscall.Signal
+	}{{"launcher", syscall.SIGTERM}, {"launcher", syscall.SIGINT}, {"launcher", syscall.SIGKILL}, {"go run", syscall.SIGKILL}} {
+		cmd := launcher(".", elsewhere, "-test", "sh", "-c", slow)
+		if c.victim == "go run" {
+			cmd.Path, _ = exec.LookPath("go")
+			cmd.Args = append([]string{"go", "run", "."}, cmd.Args[1:]...)
+		}
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -260,14 +276,18 @@ func TestSignalReachesWhatTheCommandStarted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = cmd.Process.Signal(sig)
+		time.Sleep(300 * time.Millisecond) // the launcher tells its keeper of a command right after the start, and not before
+		_ = cmd.Process.Signal(c.sig)
 		_ = cmd.Wait()
-		if sig == syscall.SIGTERM {
+		if c.sig != syscall.SIGKILL {
 			if got := cmd.ProcessState.ExitCode(); got != 143 {
-				t.Errorf("after SIGTERM the launcher ends with %d, not with the command's 143", got)
+				t.Errorf("after %s the launcher ends with %d, not with the command's 143", c.sig, got)
+			}
+			if alive(pid) {
+				t.Errorf("after %s the launcher does not wait for what the command has started", c.sig)
 			}
 		}
-		eventually(t, fmt.Sprintf("the grandchild has gone after %s", sig), func() bool { return !alive(pid) })
+		eventually(t, fmt.Sprintf("the grandchild has gone after %s of the %s", c.sig, c.victim), func() bool { return !alive(pid) })
 	}
 }
 
@@ -331,10 +351,6 @@ func TestCheckoutKeepsItsStackWhileAnybodyUsesIt(t *testing.T) {
 	if got := lookup(second.env, "DATABASE_URL"); got != database {
 		t.Fatalf("the second command has a stack of its own: %s, not %s", got, database)
 	}
-	if lookup(first.env, "SUPERUSER_DATABASE_URL") != "" {
-		t.Errorf("a stack that is kept gives away its superuser")
-	}
-
 	refused := launcher(root, nil, "-reset")
 	var why bytes.Buffer
 	refused.Stderr = &why
@@ -355,6 +371,22 @@ func TestCheckoutKeepsItsStackWhileAnybodyUsesIt(t *testing.T) {
 	}
 	third.stdin.Close()
 	_ = third.cmd.Wait()
+}
+
+func TestTwoCheckoutsSideBySide(t *testing.T) {
+	t.Parallel()
+	one, two := hold(t, fake(t), nil), hold(t, fake(t), nil)
+	for _, name := range []string{"DATABASE_URL", "REDIS_URL"} {
+		if a, b := host(t, one.env, name), host(t, two.env, name); a == b || silent(a) || silent(b) {
+			t.Errorf("%s: %s and %s; each checkout is to have its own", name, a, b)
+		}
+	}
+	for _, h := range []*held{one, two} {
+		ask(t, lookup(h.env, "DATABASE_URL"), `select current_user`)
+		_ = h.cmd.Process.Signal(syscall.SIGTERM)
+		_ = h.cmd.Wait()
+		eventually(t, "Postgres has gone", func() bool { return silent(host(t, h.env, "DATABASE_URL")) })
+	}
 }
 
 func execute(t *testing.T, url, statement string) {
@@ -388,6 +420,10 @@ func TestEverything(t *testing.T) {
 	}
 	if variable("OPERATOR_PASSWORD") == "" || variable("DATABASE_URL") != "postgres://x@127.0.0.1:1/x" {
 		t.Fatalf("run.env: OPERATOR_PASSWORD=%q DATABASE_URL=%q", variable("OPERATOR_PASSWORD"), variable("DATABASE_URL"))
+	}
+
+	if info, err := os.Stat(filepath.Join(root, ".local/run.env")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("run.env holds passwords and is open to others: %v %v", info.Mode(), err)
 	}
 
 	second := launcher(root, elsewhere)
@@ -427,7 +463,7 @@ func TestOwnFolder(t *testing.T) {
 	_ = os.Mkdir(open, 0o700)
 	_ = os.Chmod(open, 0o777)
 	for _, c := range []struct{ path, want string }{
-		{mine, ""}, {mine, ""}, {theirs, "belongs to user"}, {link, "not a folder"}, {open, "written by others"},
+		{mine, ""}, {mine, ""}, {theirs, "of user"}, {link, "(Lrwx"}, {open, "(drwxrwxrwx"},
 	} {
 		err := ownFolder(c.path)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -436,11 +472,51 @@ func TestOwnFolder(t *testing.T) {
 	}
 }
 
-func TestShell(t *testing.T) {
+func TestWhichPostgres(t *testing.T) {
+	t.Parallel()
+	p, data := place{cache: filepath.Join(t.TempDir(), "cache")}, t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("9\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.choose(t.Context(), data); err == nil || !strings.Contains(err.Error(), "made by Postgres 9") {
+		t.Errorf("data of another Postgres: %v", err)
+	}
+
+	folders := installed()
+	if len(folders) == 0 {
+		t.Skip("no Postgres is installed to stand in for a downloaded one")
+	}
+	before := filepath.Join(p.cache, "postgres-"+string(downloaded))
+	if err := os.MkdirAll(before, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(folders[0], filepath.Join(before, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := p.download(t.Context()); err != nil || b.folder != filepath.Join(before, "bin") {
+		t.Errorf("what is downloaded is not used again: %v %v", b, err)
+	}
+}
+
+func TestFailedDownloadNamesTheWayOut(t *testing.T) {
+	t.Parallel()
+	if left, _ := filepath.Glob(shared + "/postgres-*"); os.Getuid() == 0 && len(left) > 0 {
+		t.Skip("root has a downloaded Postgres")
+	}
+	cmd := launcher(".", []string{"LOCAL_POSTGRES=download", "HTTPS_PROXY=http://127.0.0.1:1", "XDG_CACHE_HOME=" + t.TempDir(), "HOME=" + t.TempDir()},
+		"-test", "true")
+	var why bytes.Buffer
+	cmd.Stderr = &why
+	if err := cmd.Run(); err == nil || !strings.Contains(why.String(), "download Postgres") || !strings.Contains(why.String(), "set DATABASE_URL") {
+		t.Errorf("without a network: %v, %s", err, &why)
+	}
+}
+
+func TestQuote(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"plain", "", "it's", "a b  c", `$HOME "x" \ ` + "`id`", "a=b&c=d", "'", "two\nlines"} {
 		file := filepath.Join(t.TempDir(), "env")
-		if err := os.WriteFile(file, []byte(shell([]string{"X=" + value})), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("X="+quote(value)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		out, err := exec.Command("sh", "-c", `. "$1"; printf %s "$X"`, "sh", file).CombinedOutput()

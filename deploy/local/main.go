@@ -9,29 +9,31 @@
 // DATABASE_URL and REDIS_URL win when they are set: nothing is started in their place. LOCAL_POSTGRES=download and
 // LOCAL_REDIS=mini pass over what is installed.
 //
-// Three kinds of process work together. The launcher is what you start; it runs the command as you. The keeper runs
-// Postgres and Redis, as another user when you are root, because Postgres refuses root. The reaper ends the command when
-// somebody kills the launcher the hard way. Locks (flock) tell them of each other, because the kernel lets go of a lock
-// whatever way its holder dies: every launcher shares `users.lock`, the keeper waits to have it alone, and then stops.
-// So a second command in the same checkout joins the stack that runs, and the last one to leave turns off the light.
+// The launcher is what you start; it runs the command. Its child, the keeper, runs Postgres and Redis, and outlives the
+// launcher to clean up, whatever way the launcher ends: it sees the pipe between them close. A second command in the same
+// checkout has a keeper of its own, which finds the stack locked, and joins it; the first keeper stops the servers when
+// the last one has left. A lock (flock) is let go of by the kernel, so the dead hold none.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
-	code, err := run(os.Args[1:])
+	code, err := run()
 	if err != nil {
 		say("%v", err)
 		code = max(code, 1)
@@ -40,108 +42,207 @@ func main() {
 }
 
 // run returns the exit code of the command, or an error of our own.
-func run(args []string) (int, error) {
-	if len(args) == 2 && args[0] == "-keep" {
-		return 0, keep(args[1])
+func run() (int, error) {
+	test := flag.Bool("test", false, "a throwaway stack: empty, fast, removed at the end")
+	hold := flag.Bool("hold", false, "print the environment and stay until stdin closes")
+	reset := flag.Bool("reset", false, "wipe the data of this checkout")
+	keeper := flag.Bool("keep", false, "look after the servers of a launcher; not for you")
+	flag.Parse()
+	if *keeper {
+		return 0, keep(*test)
 	}
-	if len(args) == 2 && args[0] == "-reap" {
-		return 0, reap(args[1])
-	}
-	flags := flag.NewFlagSet("local", flag.ContinueOnError)
-	test := flags.Bool("test", false, "a throwaway stack: empty, fast, removed at the end")
-	hold := flags.Bool("hold", false, "print the environment and stay until stdin closes")
-	reset := flags.Bool("reset", false, "wipe the data of this checkout")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0, nil
-	} else if err != nil {
-		return 2, nil
-	}
-	args = flags.Args()
 
-	in := listen()
-	p, err := locate(*test)
-	if err != nil {
-		return 1, err
-	}
-	if *test {
-		defer os.RemoveAll(p.state)
-	}
-	switch {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	signal.Notify(interrupts, os.Interrupt)
+	go func() {
+		<-interrupts
+		cancel()
+	}()
+	go func(parent int) { // `go run` passes no signal on: we end with it
+		for os.Getppid() == parent {
+			time.Sleep(300 * time.Millisecond)
+		}
+		cancel()
+	}(os.Getppid())
+	switch args := flag.Args(); {
 	case *reset:
-		return 0, p.reset()
-	case !*hold && len(args) == 0 && !*test:
-		return everything(in, p)
-	case !*hold && len(args) == 0:
+		return 0, wipe()
+	case len(args) > 0 || *hold:
+		s, err := up(ctx, *test)
+		if err != nil {
+			return 1, err
+		}
+		defer s.down()
+		if *hold {
+			return s.hold()
+		}
+		return s.command(args)
+	case *test:
 		return 2, errors.New("-test needs a command, or -hold")
 	}
-
-	s, err := up(in.ctx, p)
-	if err != nil {
-		return 1, err
-	}
-	defer s.down()
-	if *hold {
-		return wait(in, s)
-	}
-	return command(in, s, args)
+	return everything(ctx)
 }
 
-// wait is -hold: the environment on stdout, an empty line, and then patience.
-func wait(in *interrupts, s *stack) (int, error) {
-	for _, line := range s.env {
-		fmt.Println(line)
+// interrupts are the Ctrl-C that are meant for us.
+var interrupts = make(chan os.Signal, 1)
+
+// A stack is what a launcher sees of the servers: a context that ends with them, and the keeper's ear.
+type stack struct {
+	ctx    context.Context
+	env    []string // NAME=value, what a command needs; it is in our own environment too
+	keeper *exec.Cmd
+	ear    io.WriteCloser // hears the number of the command's group; closed, the keeper leaves the stack
+	gone   chan struct{}  // the keeper needs us no more
+}
+
+var errLost = errors.New("the stack went away")
+
+// up starts a keeper and takes over the environment it speaks of: lines on its stdout, which we print when they are not
+// for us. No file of ours is in its hands: a keeper that outlives us must not hold our terminal.
+func up(ctx context.Context, test bool) (*stack, error) {
+	self, _ := os.Executable()
+	ctx, cancel := context.WithCancelCause(ctx)
+	keeper := exec.Command(self, "-keep", fmt.Sprintf("-test=%t", test))
+	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for Postgres
+	ear, _ := keeper.StdinPipe()
+	mouth, _ := keeper.StdoutPipe()
+	keeper.Stderr = keeper.Stdout
+	if err := keeper.Start(); err != nil {
+		cancel(err)
+		return nil, fmt.Errorf("start the keeper of Postgres and Redis: %w", err)
 	}
-	fmt.Println()
-	closed := make(chan struct{})
+
+	s := &stack{ctx: ctx, keeper: keeper, ear: ear, gone: make(chan struct{})}
+	ready := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		close(closed)
+		defer close(s.gone)
+		for lines := bufio.NewScanner(mouth); lines.Scan(); {
+			line := lines.Text()
+			variable, isEnv := strings.CutPrefix(line, "env ")
+			switch {
+			case isEnv:
+				name, value, _ := strings.Cut(variable, "=")
+				_ = os.Setenv(name, value)
+				s.env = append(s.env, variable)
+			case line == "ready":
+				close(ready)
+			case line == "shared":
+				say("another command uses the stack: it stays up")
+				return
+			default:
+				fmt.Fprintln(os.Stderr, line)
+			}
+		}
+		// Killed, it leaves its servers to us where the system does not end them by itself. They are in its group.
+		_ = syscall.Kill(-keeper.Process.Pid, syscall.SIGINT)
+		_ = keeper.Wait()
+		cancel(errLost)
 	}()
 	select {
-	case <-closed:
-	case <-in.ctx.Done():
-	case <-s.gone:
-		return 1, errors.New("the stack went away")
+	case <-ready:
+		return s, nil
+	case <-ctx.Done():
+		s.down()
+		if s.lost() != nil {
+			return nil, errors.New("the stack did not start")
+		}
+		return nil, errors.New("interrupted")
 	}
-	return 0, nil
 }
 
-// interrupts are the signals we are sent, and the death of `go run`, which passes no signal on.
-type interrupts struct {
-	signals chan os.Signal
-	ctx     context.Context // ends with the first of them
+// lost is the error of a command that ends because its servers do.
+func (s *stack) lost() error {
+	if errors.Is(context.Cause(s.ctx), errLost) {
+		return errLost
+	}
+	return nil
 }
 
-func listen() *interrupts {
-	ctx, cancel := context.WithCancel(context.Background())
-	in := &interrupts{signals: make(chan os.Signal, 8), ctx: ctx}
-	raw := make(chan os.Signal, 8)
-	signal.Notify(raw, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+// down leaves the stack, and waits for its end when nobody else uses it.
+func (s *stack) down() {
+	_ = s.ear.Close()
+	select {
+	case <-s.gone:
+	case <-time.After(time.Minute):
+		say("Postgres or Redis does not stop; process %d looks after it", s.keeper.Process.Pid)
+	}
+}
+
+// drain is how long a command may take to end after a signal.
+const drain = 30 * time.Second
+
+// command runs what the caller asks for and returns its exit code.
+//
+// At a terminal the command must stay in the terminal's group of processes, or psql could not read from it. Then Ctrl-C
+// reaches the command without us, and what it means is the command's affair.
+func (s *stack) command(args []string) (int, error) {
+	cmd := exec.CommandContext(s.ctx, args[0], args[1:]...)
+	cmd.Stdin = os.Stdin
+	group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	if err != nil || group != syscall.Getpgrp() {
+		return s.run(ownGroup(cmd))
+	}
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	signal.Stop(interrupts)
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = drain
+	return s.run(cmd)
+}
+
+func (s *stack) run(cmd *exec.Cmd) (int, error) {
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := start(cmd, syscall.SIGTERM); err != nil {
+		return 127, err
+	}
+	if cmd.SysProcAttr.Setpgid { // the keeper ends the group when we are killed
+		fmt.Fprintln(s.ear, cmd.Process.Pid)
+		defer fmt.Fprintln(s.ear, 0)
+	}
+	_ = cmd.Wait()
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		return 128 + int(status.Signal()), s.lost()
+	}
+	return status.ExitStatus(), s.lost()
+}
+
+// ownGroup lets the end of a command's context reach what the command has started: SIGTERM ends `go run` at once, but the
+// server below it drains.
+func ownGroup(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		endGroup(cmd.Process.Pid, drain)
+		return nil
+	}
+	return cmd
+}
+
+// endGroup asks a group of processes to end, and kills what is left of it after a while.
+func endGroup(group int, patience time.Duration) {
+	_ = syscall.Kill(-group, syscall.SIGTERM)
+	for end := time.Now().Add(patience); groupLives(group); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			say("the command has not ended within %s: killing it", patience)
+			_ = syscall.Kill(-group, syscall.SIGKILL)
+			return
+		}
+	}
+}
+
+// hold is -hold: the environment on stdout, an empty line, and then patience.
+func (s *stack) hold() (int, error) {
+	fmt.Println(strings.Join(s.env, "\n") + "\n")
+	ctx, closed := context.WithCancel(s.ctx)
 	go func() {
-		parent := os.Getppid()
-		watch := time.NewTicker(300 * time.Millisecond)
-		if !isGo(parent) {
-			watch.Stop() // a shell may end before us, for instance under nohup
-		}
-		for {
-			var sig os.Signal
-			select {
-			case sig = <-raw:
-			case <-watch.C:
-				if os.Getppid() == parent {
-					continue
-				}
-				watch.Stop()
-				sig = syscall.SIGTERM
-			}
-			cancel()
-			select {
-			case in.signals <- sig:
-			default:
-			}
-		}
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		closed()
 	}()
-	return in
+	<-ctx.Done()
+	return 0, s.lost()
 }
 
 func say(format string, args ...any) {
@@ -150,45 +251,11 @@ func say(format string, args ...any) {
 
 // every says something at intervals until the returned function is called: a long silence looks like a fault.
 func every(d time.Duration, what string) (done func()) {
-	begin, ticker, end := time.Now(), time.NewTicker(d), make(chan struct{})
+	begin, ticker := time.Now(), time.NewTicker(d)
 	go func() {
-		for {
-			select {
-			case <-ticker.C:
-				say("%s (%s so far)", what, time.Since(begin).Round(time.Second))
-			case <-end:
-				ticker.Stop()
-				return
-			}
+		for range ticker.C {
+			say("%s (%s so far)", what, time.Since(begin).Round(time.Second))
 		}
 	}()
-	return func() { close(end) }
-}
-
-// checkout is the nearest folder above the working directory that has a go.mod.
-func checkout() (string, error) {
-	here, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	if here, err = filepath.EvalSymlinks(here); err != nil {
-		return "", err
-	}
-	for dir := here; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no go.mod in %s or above: run this inside the checkout", here)
-		}
-	}
-}
-
-func lookup(env []string, name string) string {
-	for _, line := range env {
-		if value, ok := strings.CutPrefix(line, name+"="); ok {
-			return value
-		}
-	}
-	return ""
+	return ticker.Stop
 }

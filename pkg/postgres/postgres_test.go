@@ -187,7 +187,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	if err := postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error {
 		exec(t, tx, "insert into boxes values (1)")
 		return ours
-	}); err != ours {
+	}); !errors.Is(err, ours) {
 		t.Errorf("a rule's refusal comes back as %v", err)
 	}
 	func() {

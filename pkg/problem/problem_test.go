@@ -228,7 +228,7 @@ func TestAPeersProblemIsReadBack(t *testing.T) {
 			t.Errorf("%d without a body: %v", status, err)
 		}
 	}
-	if err := problem.NoContent(nil, nil, io.EOF); err != io.EOF {
+	if err := problem.NoContent(nil, nil, io.EOF); !errors.Is(err, io.EOF) {
 		t.Errorf("an error instead of an answer: %v", err)
 	}
 }

@@ -150,7 +150,7 @@ func (s *store) putIdentity(ctx context.Context, i identity, hash string) (stand
 		return err
 	})
 	if postgres.Violates(err, "identities_email_key") {
-		return stands, problem.Conflict.New("conflict", "Somebody made this account at the same moment; try again.")
+		return s.putIdentity(ctx, i, hash) // somebody made it at the same moment: it is there now
 	}
 	return stands, err
 }
