@@ -352,7 +352,7 @@ func (f files) operations(module string) (names []string) {
 }
 
 // The front door opens the pools and hands each to its module; it asks nothing through them.
-const opensPools = "services/serve.go"
+const opensPools = "services/app.go"
 
 func sqlRooms(f files) (wrong []string) {
 	for _, name := range f.goFiles() {

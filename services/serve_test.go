@@ -21,6 +21,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -208,6 +209,15 @@ func TestAJobSurvivesACrash(t *testing.T) {
 	s := &teller{t: t, url: p.url}
 	registered, err := s.as("").auth.RegisterWithResponse(t.Context(), authv1.Credentials{Email: "eve@example.com", Password: "a password that is long enough"})
 	s.wants(202, registered, err)
+	// Killed in the middle of a try it would be tried again as well, but only when that try's time is over, after two minutes.
+	db, err := pgx.Connect(t.Context(), env["DATABASE_URL"])
+	s.must(err)
+	defer db.Close(context.Background())
+	eventually(t, "the mail was tried and failed", func() bool {
+		var failed bool
+		s.must(db.QueryRow(t.Context(), `select exists (select from auth.river_job where kind = 'registration-mail' and cardinality(errors) > 0 and state <> 'running')`).Scan(&failed))
+		return failed
+	})
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

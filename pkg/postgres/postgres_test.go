@@ -151,8 +151,8 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 	}
 	both.Wait()
 	var total int
-	if err := pool.QueryRow(t.Context(), "select sum(n) from boxes").Scan(&total); err != nil || total != 4 || runs.Load() != 3 {
-		t.Errorf("after a deadlock there are %d changes in %d runs, %v; want 4 in 3", total, runs.Load(), err)
+	if err := pool.QueryRow(t.Context(), "select sum(n) from boxes").Scan(&total); err != nil || total != 4 || runs.Load() < 3 { // on a busy machine both are victims
+		t.Errorf("after a deadlock there are %d changes in %d runs, %v; want 4 in 3 or more", total, runs.Load(), err)
 	}
 }
 

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	transactionsv1 "example.com/groundwork/api/transactions/v1"
+	usersv1 "example.com/groundwork/api/users/v1"
+	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/cache"
+	"example.com/groundwork/pkg/docs"
+	"example.com/groundwork/pkg/httpserver"
+	"example.com/groundwork/pkg/jobs"
+	"example.com/groundwork/pkg/mail"
+	"example.com/groundwork/pkg/peer"
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/ratelimit"
+	"example.com/groundwork/pkg/seal"
+	"example.com/groundwork/services/auth"
+	"example.com/groundwork/services/transactions"
+	"example.com/groundwork/services/users"
+)
+
+// calls says which modules each one calls.
+var calls = map[string][]string{
+	"auth":         {"users"},
+	"users":        {"auth"},
+	"transactions": {"auth", "users"},
+}
+
+// specs are the contracts, by module.
+var specs = map[string][]byte{"auth": authv1.Spec, "users": usersv1.Spec, "transactions": transactionsv1.Spec}
+
+// app is the modules of this process, wired.
+type app struct {
+	config  *config
+	log     *slog.Logger
+	modules []string
+	router  *chi.Mux
+	health  *httpserver.Health
+	network *peer.Network
+	pools   map[string]*pgxpool.Pool
+	redis   *redis.Client
+	queues  []*jobs.Queue
+	console string // the secret with which a command of this process calls auth
+}
+
+// newApp wires the named modules. It does no I/O: what is away is found by the health checks and the first requests.
+func newApp(ctx context.Context, c *config, log *slog.Logger, modules []string) (*app, error) {
+	a := &app{config: c, log: log, modules: modules, network: peer.New(), pools: map[string]*pgxpool.Pool{}, console: rand.Text()}
+	var err error
+	for _, m := range modules {
+		if a.pools[m], err = postgres.Open(ctx, c.databaseURLs[m], int32(c.databaseMaxConns)); err != nil {
+			return nil, fmt.Errorf("%s_DATABASE_URL: %w", strings.ToUpper(m), err)
+		}
+	}
+	if c.redisURL != "" {
+		if a.redis, err = cache.Connect(c.redisURL); err != nil {
+			return nil, fmt.Errorf("REDIS_URL: %w", err)
+		}
+	}
+	a.router = httpserver.NewRouter(httpserver.Options{
+		Log: log, Timeout: c.requestTimeout, TrustedProxies: c.trustedProxies, HTTPS: strings.HasPrefix(c.issuer, "https://"),
+	})
+	if err := a.connect(); err != nil {
+		return nil, err
+	}
+	if err := a.mount(); err != nil {
+		return nil, err
+	}
+	a.health = httpserver.NewHealth(log, a.checks()...)
+	a.health.Routes(a.router)
+	var pages []docs.Spec
+	for _, m := range modules {
+		pages = append(pages, docs.Spec{Name: m + " v1", Path: "/docs/" + m + "-v1.yaml", YAML: specs[m]})
+	}
+	docs.Routes(a.router, pages)
+	return a, nil
+}
+
+// connect says where every module lives.
+func (a *app) connect() error {
+	for _, m := range migrations.Modules() {
+		switch {
+		case slices.Contains(a.modules, m):
+			a.network.Here(m, a.router)
+		case a.config.urls[m] != "":
+			if err := a.network.There(m, a.config.urls[m]); err != nil {
+				return fmt.Errorf("%s_URL: %w", strings.ToUpper(m), err)
+			}
+		}
+		// With every module in one process nobody else needs to know the secrets.
+		if a.config.clientSecrets[m] == "" {
+			a.config.clientSecrets[m] = rand.Text()
+		}
+	}
+	return nil
+}
+
+// mount makes the modules and adds their routes, each behind its contract.
+func (a *app) mount() error {
+	c := a.config
+	verifier := authn.NewVerifier(c.issuer, "http://auth/.well-known/jwks.json", a.network.Open())
+	guard := httpserver.Guard{Verifier: verifier}
+	if c.rateLimit > 0 {
+		guard.Limiter = ratelimit.New(c.rateLimit)
+	}
+	for _, m := range a.modules {
+		var routes func(chi.Router)
+		switch m {
+		case "auth":
+			kek, err := c.kek()
+			if err != nil {
+				return err
+			}
+			sender, err := a.sender()
+			if err != nil {
+				return err
+			}
+			module, err := auth.New(a.authConfig(), a.pools[m], a.redis, kek, verifier, a.usersClient(m), sender, a.log)
+			if err != nil {
+				return err
+			}
+			routes, a.queues = module.Routes, append(a.queues, module.Jobs())
+		case "users":
+			kek, err := c.kek()
+			if err != nil {
+				return err
+			}
+			routes = users.New(a.pools[m], a.redis, kek).Routes
+		case "transactions":
+			module, err := transactions.New(a.pools[m], a.usersClient(m), a.log)
+			if err != nil {
+				return err
+			}
+			routes, a.queues = module.Routes, append(a.queues, module.Jobs())
+		}
+		if err := guard.Mount(a.router, specs[m], routes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) authConfig() auth.Config {
+	clients := map[string]auth.Client{"console": {Secret: a.console, Scopes: []string{"identities:write"}}}
+	for m, secret := range a.config.clientSecrets {
+		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
+	}
+	return auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength}
+}
+
+// usersClient is how the named module calls users.
+func (a *app) usersClient(caller string) usersv1.ClientWithResponsesInterface {
+	client, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(a.network.Client(caller, a.config.clientSecrets[caller])))
+	if err != nil { // a constant address
+		panic(err)
+	}
+	return client
+}
+
+// kek is the key-encryption key.
+func (c *config) kek() (tink.AEAD, error) {
+	if c.keyEncryptionKey != "" {
+		kek, err := seal.KeyEncryptionKey(c.keyEncryptionKey)
+		if err != nil {
+			return nil, fmt.Errorf("KEY_ENCRYPTION_KEY: %w", err)
+		}
+		return kek, nil
+	}
+	kek, err := seal.KeyEncryptionKeyFile(c.keyEncryptionKeyFile, c.local())
+	if err != nil {
+		return nil, fmt.Errorf("KEY_ENCRYPTION_KEY_FILE: %w", err)
+	}
+	return kek, nil
+}
+
+// sender sends mails, or keeps them in a mailbox that exists in local runs only.
+func (a *app) sender() (mail.Sender, error) {
+	if a.config.smtpURL != "" || !a.config.local() {
+		sender, err := mail.SMTP(a.config.smtpURL, a.config.mailFrom)
+		if err != nil {
+			return nil, fmt.Errorf("SMTP_URL: %w", err)
+		}
+		return sender, nil
+	}
+	mailbox := mail.NewMailbox()
+	mailbox.Routes(a.router)
+	return mailbox, nil
+}
+
+// checks are what /readyz asks: a database that is away or behind makes the process unready, Redis or a peer that is away degrades it.
+func (a *app) checks() []httpserver.Check {
+	var checks []httpserver.Check
+	for _, m := range a.modules {
+		checks = append(checks, httpserver.Check{Name: "postgres " + m, Critical: true, Ask: func(ctx context.Context) error {
+			applied, err := migrations.Applied(ctx, a.pools[m], m)
+			if err == nil && applied < migrations.Version(m) {
+				err = fmt.Errorf("schema %s is at version %d, this program needs %d: run `groundwork migrate up`", m, applied, migrations.Version(m))
+			}
+			return err
+		}})
+		for _, callee := range calls[m] {
+			known := slices.ContainsFunc(checks, func(c httpserver.Check) bool { return c.Name == "peer "+callee })
+			if !slices.Contains(a.modules, callee) && !known {
+				checks = append(checks, httpserver.Check{Name: "peer " + callee, Ask: a.askPeer(callee)})
+			}
+		}
+	}
+	if a.redis != nil {
+		checks = append(checks, httpserver.Check{Name: "redis", Ask: func(ctx context.Context) error { return a.redis.Ping(ctx).Err() }})
+	}
+	return checks
+}
+
+func (a *app) askPeer(module string) func(context.Context) error {
+	client := a.network.Open()
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+module+"/livez", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %d", resp.StatusCode)
+		}
+		return nil
+	}
+}
