@@ -41,6 +41,9 @@ var jobs = []string{"auth", "transactions"}
 // riverVersion is pinned: a newer River brings new tables, and those want grants in a file of ours.
 const riverVersion = 8
 
+// oldest is the first major version of Postgres whose schema public is closed to everybody, on which the walls rest.
+const oldest = 15
+
 // lockKey is the advisory lock under which a database is migrated, whoever starts it first.
 const lockKey = 0x67776d69 // "gwmi"
 
@@ -105,6 +108,10 @@ func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out i
 		return fmt.Errorf("connect as the owner: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	var major int
+	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int / 10000`).Scan(&major); err != nil || major < oldest {
+		return errors.Join(fmt.Errorf("this is Postgres %d; %d or later is needed", major, oldest), err)
+	}
 	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lockKey); err != nil {
 		return fmt.Errorf("wait for other migrations to end: %w", err)
 	}
