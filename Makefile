@@ -2,7 +2,9 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
-LOCAL := go run ./deploy/local
+# Built and not `go run`: it then is make's own child, hears its signals, and ends when make is killed.
+LOCAL := .local/bin/local
+BUILD_LOCAL := go build -o $(LOCAL) ./deploy/local
 LINT_VERSION := v2.15.0
 LINT := .local/bin/golangci-lint-$(LINT_VERSION)
 
@@ -11,15 +13,18 @@ help: ## list the commands
 
 run: ## start what is missing, migrate, serve, and print where to go
 	@echo "compiling the launcher (the first time this takes a minute)"
+	@$(BUILD_LOCAL)
 	@$(LOCAL)
 
 demo: ## tell the main story to the running server
 	@go run ./deploy/demo
 
 test: ## everything, on a throwaway Postgres and Redis
+	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test $(TESTFLAGS) ./...
 
 race: ## the same under the race detector
+	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test -race $(TESTFLAGS) ./...
 
 generate: ## make the code from the contracts
@@ -32,6 +37,7 @@ check: ## all that CI does
 	@sh .ci/check
 
 reset: ## wipe this checkout's data
+	@$(BUILD_LOCAL)
 	@$(LOCAL) -reset
 
 $(LINT):

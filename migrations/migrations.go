@@ -115,6 +115,14 @@ func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out i
 	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lockKey); err != nil {
 		return fmt.Errorf("wait for other migrations to end: %w", err)
 	}
+	// Temporary tables are the one thing that a login may make without owning anything. An owner that may not say so goes on.
+	var name string
+	if err := conn.QueryRow(ctx, `select quote_ident(current_database())`).Scan(&name); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "revoke temporary on database "+name+" from public"); err != nil && !denied(err) {
+		return err
+	}
 	for _, module := range Modules() {
 		err := login(ctx, conn, module, loginURLs[module])
 		for tries := 1; raced(err) && tries < 5; tries++ {
@@ -129,6 +137,12 @@ func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out i
 		}
 	}
 	return nil
+}
+
+// denied reports whether we lack a right (insufficient_privilege).
+func denied(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == "42501"
 }
 
 // raced reports whether somebody changed the same login meanwhile: logins belong to the whole server, and the lock to one database.
@@ -170,7 +184,8 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 	case password != "":
 		statements = append(statements, fmt.Sprintf("alter role %s password %s", name, quote(password)))
 	}
-	// Timeouts are the login's: they hold for every connection, whoever opens it (pgbouncer refuses them as start-up parameters).
+	// Timeouts are the login's: they hold for every connection, whoever opens it (pgbouncer refuses them as start-up parameters). They
+	// guard against mistakes: Postgres lets every login change its own settings, and the next Up puts them right.
 	statements = append(statements,
 		fmt.Sprintf("alter role %s set search_path = %s", name, pgx.Identifier{module}.Sanitize()),
 		fmt.Sprintf("alter role %s set statement_timeout = '5s'", name),
@@ -182,8 +197,7 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 	}
 	for i, s := range statements {
 		_, err := conn.Exec(ctx, s)
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && pgErr.Code == "42501" { // insufficient_privilege
+		if denied(err) {
 			if exists {
 				return nil // somebody who may has made it; its password and settings are theirs
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -14,7 +15,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/mail"
+	"example.com/groundwork/pkg/seal"
 )
 
 // config is every setting, as the program uses it.
@@ -53,7 +58,7 @@ func (c *config) local() bool { return c.environment == "local" }
 type setting struct {
 	name     string
 	fallback string // elsewhere
-	local    string // in local runs, when that differs
+	local    string // in local runs, when that differs; in angle brackets what derive works out
 	meaning  string
 	secret   bool
 	set      func(value string) error
@@ -67,25 +72,36 @@ func settings(c *config) []setting {
 		{"ENVIRONMENT", "production", "", "`production`, or `local` for a run on one's own machine", false, oneOf(&c.environment, "production", "local")},
 		{"HTTP_ADDR", ":8080", "127.0.0.1:8080", "where the API listens", false, address(&c.httpAddr)},
 		{"ADMIN_ADDR", "127.0.0.1:9090", "", "where /metrics and pprof listen; never public", false, address(&c.adminAddr)},
-		{"ISSUER", "", "http://HTTP_ADDR", "public address of the API; who signs the tokens (`iss`, `aud`)", false, httpURL(&c.issuer)},
-		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, text(&c.databaseURL)},
+		{"ISSUER", "", "<http://HTTP_ADDR>", "public address of the API; who signs the tokens (`iss`, `aud`)", false, httpURL(&c.issuer)},
+		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(text(&c.databaseURL))},
 	}
 	for _, m := range migrations.Modules() {
-		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "from DATABASE_URL", "Postgres as the login of " + m, true, entry(c.databaseURLs, m)})
+		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "<from DATABASE_URL>", "Postgres as the login of " + m, true, postgresURL(entry(c.databaseURLs, m))})
 	}
 	list = append(list,
 		setting{"DATABASE_MAX_CONNS", "10", "", "connections of each module's pool", false, integer(&c.databaseMaxConns, 2, 1000)},
-		setting{"REDIS_URL", "", "", "Redis, for auth and users", true, text(&c.redisURL)})
+		setting{"REDIS_URL", "", "", "Redis, for auth and users", true, checked(text(&c.redisURL), func(v string) error {
+			if _, err := redis.ParseURL(v); err != nil {
+				return errors.New("a redis:// address") // without err: it may hold the password
+			}
+			return nil
+		})})
 	for _, m := range migrations.Modules() {
-		list = append(list, setting{strings.ToUpper(m) + "_URL", "", "", "where " + m + " answers when it does not run in this process", false, entry(c.urls, m)})
+		list = append(list, setting{strings.ToUpper(m) + "_URL", "", "", "where " + m + " answers when it does not run in this process", false, checked(entry(c.urls, m), httpURL(new(string)))})
 	}
 	for _, m := range migrations.Modules() {
 		list = append(list, setting{strings.ToUpper(m) + "_CLIENT_SECRET", "", "", "what " + m + " gets its tokens for; needed when modules run apart, auth needs all", true, entry(c.clientSecrets, m)})
 	}
 	return append(list,
-		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, text(&c.keyEncryptionKey)},
+		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(text(&c.keyEncryptionKey), func(v string) error {
+			_, err := seal.KeyEncryptionKey(v)
+			return err
+		})},
 		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, text(&c.keyEncryptionKeyFile)},
-		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, text(&c.smtpURL)},
+		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(text(&c.smtpURL), func(v string) error {
+			_, err := mail.SMTP(v, "no-reply@localhost")
+			return err
+		})},
 		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, text(&c.mailFrom)},
 		setting{"PASSWORD_MIN_LENGTH", "15", "", "characters of a new password; at least 8", false, integer(&c.passwordMinLength, 8, 128)},
 		setting{"RATE_LIMIT", "50", "", "requests per second and caller in each process, or `off` (failed logins are throttled all the same)", false, rate(&c.rateLimit)},
@@ -104,8 +120,9 @@ func settings(c *config) []setting {
 	)
 }
 
-// load reads every setting and reports all mistakes at once. Values never stand in them: they may be secrets.
-func load(getenv func(string) string) (*config, []setting, error) {
+// load reads every setting for serving these modules (none for other commands) and reports all mistakes at once. Values never stand in
+// them: they may be secrets.
+func load(getenv func(string) string, modules []string) (*config, []setting, error) {
 	c := &config{effective: map[string]string{}}
 	list := settings(c)
 	local := getenv("ENVIRONMENT") == "local"
@@ -116,8 +133,9 @@ func load(getenv func(string) string) (*config, []setting, error) {
 			wrong = append(wrong, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
-	if len(wrong) == 0 {
-		wrong = append(wrong, c.derive(), c.refuseDevelopment())
+	wrong = append(wrong, c.derive(), c.refuseDevelopment())
+	if len(modules) > 0 {
+		wrong = append(wrong, c.need(modules))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, nil, fmt.Errorf("settings:\n%w", err)
@@ -125,12 +143,12 @@ func load(getenv func(string) string) (*config, []setting, error) {
 	return c, list, nil
 }
 
-// value is what a setting is, said or not. A default that is worked out from others (it has a name or a space in it) is derive's.
+// value is what a setting is, said or not.
 func value(s setting, local bool, getenv func(string) string) string {
 	if v := getenv(s.name); v != "" {
 		return v
 	}
-	if local && s.local != "" && !strings.Contains(s.local, " ") && !strings.Contains(s.local, "HTTP_ADDR") {
+	if local && s.local != "" && !strings.HasPrefix(s.local, "<") {
 		return s.local
 	}
 	return s.fallback
@@ -172,7 +190,8 @@ func (c *config) refuseDevelopment() error {
 		secrets[strings.ToUpper(m)+"_CLIENT_SECRET"] = c.clientSecrets[m]
 	}
 	var wrong []error
-	for name, secret := range secrets {
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		secret := secrets[name]
 		if strings.Contains(secret, development) {
 			wrong = append(wrong, fmt.Errorf("%s: this is a secret for local runs; it is public", name))
 		}
@@ -215,7 +234,7 @@ func (c *config) need(modules []string) error {
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		return fmt.Errorf("settings: missing for serving %s in %s: %s", strings.Join(modules, ", "), c.environment, strings.Join(missing, ", "))
+		return fmt.Errorf("missing for serving %s in %s: %s", strings.Join(modules, ", "), c.environment, strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -239,7 +258,7 @@ func printSettings(w io.Writer) error {
 	fmt.Fprintln(tw, "| Setting\t| Default\t| In local runs\t| Meaning\t|")
 	fmt.Fprintln(tw, "|---\t|---\t|---\t|---\t|")
 	for _, s := range settings(&config{}) {
-		fmt.Fprintf(tw, "| `%s`\t| %s\t| %s\t| %s\t|\n", s.name, s.fallback, s.local, s.meaning)
+		fmt.Fprintf(tw, "| `%s`\t| %s\t| %s\t| %s\t|\n", s.name, s.fallback, strings.Trim(s.local, "<>"), s.meaning)
 	}
 	return tw.Flush()
 }
@@ -256,6 +275,26 @@ func oneOf(p *string, values ...string) func(string) error {
 
 func entry(m map[string]string, key string) func(string) error {
 	return func(v string) error { m[key] = v; return nil }
+}
+
+// checked reads a value that is said with another look at it.
+func checked(set, check func(string) error) func(string) error {
+	return func(v string) error {
+		err := set(v)
+		if err == nil && v != "" {
+			err = check(v)
+		}
+		return err
+	}
+}
+
+func postgresURL(set func(string) error) func(string) error {
+	return checked(set, func(v string) error {
+		if u, err := url.Parse(v); err != nil || u.Host == "" || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+			return errors.New("a postgres:// address")
+		}
+		return nil
+	})
 }
 
 func address(p *string) func(string) error {

@@ -40,6 +40,7 @@ const usage = `groundwork is a backend: auth, users and transactions.
   groundwork migrate up        make the logins and bring every schema to its newest version
   groundwork migrate status    list what is applied
   groundwork operator          make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope
+                               (--replace: change the one that exists)
   groundwork healthcheck       ask the server at HTTP_ADDR whether it is ready
   groundwork config            list every setting
   groundwork version
@@ -64,7 +65,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "config":
 		return printSettings(stdout)
 	}
-	c, list, err := load(getenv)
+	var modules []string
+	if command == "serve" {
+		var err error
+		if modules, err = chosen(args, stderr); errors.Is(err, flag.ErrHelp) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	c, list, err := load(getenv, modules)
 	if err != nil {
 		return err
 	}
@@ -72,16 +82,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	slog.SetDefault(log) // for libraries, which have no other
 	switch command {
 	case "serve":
-		modules, err := chosen(args, stderr)
-		if err != nil {
-			return err
-		}
 		log.LogAttrs(ctx, slog.LevelInfo, "settings", c.masked(list)...)
 		return serve(ctx, c, log, modules)
 	case "migrate":
 		return migrate(ctx, c, args, stdout)
 	case "operator":
-		return operator(ctx, c, log, stdout)
+		return operator(ctx, c, args, log, stdout)
 	case "healthcheck":
 		return healthcheck(ctx, c)
 	}
@@ -136,7 +142,11 @@ func migrate(ctx context.Context, c *config, args []string, stdout io.Writer) er
 }
 
 // operator makes the first operator through auth's contract, as a client that exists in this process only.
-func operator(ctx context.Context, c *config, log *slog.Logger, stdout io.Writer) error {
+func operator(ctx context.Context, c *config, args []string, log *slog.Logger, stdout io.Writer) error {
+	replace := slices.Equal(args, []string{"--replace"})
+	if len(args) > 0 && !replace {
+		return errors.New("operator, or operator --replace")
+	}
 	if c.operatorEmail == "" || c.operatorPassword == "" {
 		return errors.New("settings: operator needs OPERATOR_EMAIL and OPERATOR_PASSWORD")
 	}
@@ -151,10 +161,13 @@ func operator(ctx context.Context, c *config, log *slog.Logger, stdout io.Writer
 		return err
 	}
 	resp, err := client.CreateIdentityWithResponse(ctx, authv1.NewIdentity{
-		Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv1.NewIdentityRoles{"user", "operator"},
+		Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv1.NewIdentityRoles{"user", "operator"}, Replace: &replace,
 	})
 	if err != nil {
 		return err
+	}
+	if resp.StatusCode() == http.StatusConflict {
+		return fmt.Errorf("%s has an account already, with another password or without the role; operator --replace changes that", c.operatorEmail)
 	}
 	if resp.JSON200 == nil {
 		return problem.FromPeer(resp.HTTPResponse, resp.Body)

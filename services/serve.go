@@ -30,9 +30,6 @@ func (a *app) admin(metrics http.Handler) http.Handler {
 
 // serve runs the modules until ctx ends, and then stops in an order that loses nothing.
 func serve(ctx context.Context, c *config, log *slog.Logger, modules []string) error {
-	if err := c.need(modules); err != nil {
-		return err
-	}
 	signals := telemetry.Start(ctx, telemetry.Config{
 		Service: "groundwork", Version: version(), Environment: c.environment,
 		Traces: c.pushTraces, Metrics: c.pushMetrics, Sample: c.traceSample, Log: log,

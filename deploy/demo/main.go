@@ -230,7 +230,7 @@ func (d *demo) form(path string, values url.Values) answer {
 func (d *demo) send(req *http.Request) answer {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		panic(failure{err})
+		panic(failure{fmt.Errorf("%w (is the server up? `make run` starts one)", err)})
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

@@ -31,7 +31,8 @@ func everything(ctx context.Context) (int, error) {
 		return 1, err
 	}
 	defer running.Close()
-	_ = running.Truncate(0) // where an earlier one was
+	_ = running.Truncate(0)        // where an earlier one was
+	_ = os.Remove(p.in("run.env")) // of one that was killed
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

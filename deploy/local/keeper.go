@@ -245,6 +245,8 @@ func (k *keeper) redis() error {
 	})
 	if mini && err == nil {
 		say("Redis: no redis-server or valkey-server is used, miniredis stands in on %s", localhost(port))
+	} else if err == nil {
+		say("Redis: %s on %s", program, localhost(port))
 	}
 	k.env = append(k.env, "REDIS_URL=redis://"+localhost(port)+"/0")
 	return err

@@ -27,9 +27,9 @@ const maxDepth = 64
 
 // body reads the request's body once, keeps the raw bytes for who needs them, and checks it against the contract.
 func (o *operation) body(w http.ResponseWriter, r *http.Request) error {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	schema, known := o.bodies[media]
-	if err != nil || !known {
+	if charset := params["charset"]; err != nil || !known || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return problem.UnsupportedMedia.New("unsupported-media-type", "Send the body as "+o.media()+" and say so in Content-Type.")
 	}
 	if r.ContentLength > maxBody { // it says so itself: read nothing
@@ -41,7 +41,7 @@ func (o *operation) body(w http.ResponseWriter, r *http.Request) error {
 		if errors.As(err, &tooMuch) {
 			return tooLarge(w)
 		}
-		return problem.Malformed.New("malformed-json", "The body ended early.").Because(err)
+		return problem.Malformed.New("malformed-json", "The body ended early, or did not come in time.").Because(err)
 	}
 	info := request.From(r.Context())
 	info.Body = raw
@@ -56,7 +56,7 @@ func (o *operation) body(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := schema.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors(), emails, uuids); err != nil {
+	if err := schema.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors(), emails, uuids, times); err != nil {
 		e := problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(fields("", err)...)
 		if info.OAuthErrors { // RFC 6749 has one name and no list: say which
 			e.Detail = strings.TrimPrefix(e.Fields[0].Pointer, "/") + ": " + e.Fields[0].Detail

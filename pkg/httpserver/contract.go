@@ -59,7 +59,11 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := request.From(r.Context())
 		info.Pattern = chi.RouteContext(r.Context()).RoutePattern()
-		o := operations[r.Method+" "+info.Pattern]
+		method := r.Method
+		if method == http.MethodHead { // the answer of GET, without its body
+			method = http.MethodGet
+		}
+		o := operations[method+" "+info.Pattern]
 		if o == nil { // a generated route that is not in the contract it was generated from
 			problem.Write(w, r, fmt.Errorf("no operation in the contract for %s %s", r.Method, info.Pattern))
 			return
@@ -223,7 +227,7 @@ func (o *operation) check(w http.ResponseWriter, r *http.Request) error {
 	}
 	input := &openapi3filter.RequestValidationInput{
 		Request: r, PathParams: pathParams(r), QueryParams: query, Route: o.route,
-		Options: &openapi3filter.Options{SkipSettingDefaults: true, SchemaValidationOptions: []openapi3.SchemaValidationOption{emails, uuids}},
+		Options: &openapi3filter.Options{SkipSettingDefaults: true, SchemaValidationOptions: []openapi3.SchemaValidationOption{emails, uuids, times}},
 	}
 	for _, p := range o.parameters {
 		err := openapi3filter.ValidateParameter(r.Context(), input, p.Value)
@@ -310,7 +314,11 @@ func BadBody(w http.ResponseWriter, r *http.Request, err error) {
 
 // The validator checks few formats by itself. Any version of UUID will do; an address is a plain one, without a name beside it.
 var (
-	uuids  = openapi3.WithStringFormatValidator("uuid", openapi3.NewRegexpFormatValidator(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`))
+	uuids = openapi3.WithStringFormatValidator("uuid", openapi3.NewRegexpFormatValidator(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`))
+	times = openapi3.WithStringFormatValidator("date-time", openapi3.NewCallbackValidator(func(s string) error {
+		_, err := time.Parse(time.RFC3339Nano, s)
+		return err
+	}))
 	emails = openapi3.WithStringFormatValidator("email", openapi3.NewCallbackValidator(func(s string) error {
 		address, err := mail.ParseAddress(s)
 		if err != nil || address.Address != s || strings.ContainsAny(s, "\r\n\x00 ") {

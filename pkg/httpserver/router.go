@@ -51,6 +51,7 @@ func NewRouter(o Options) *chi.Mux {
 		recovered,
 		headers(o.HTTPS),
 		deadline(o.Timeout),
+		middleware.GetHead,
 	)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, nowhere())

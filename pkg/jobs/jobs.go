@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	timeout  = 30 * time.Second // of one try
-	rescue   = 2 * time.Minute  // after it a job whose process died is tried again
+	timeout  = 20 * time.Second // of one try
+	rescue   = 30 * time.Second // after it a job whose process died is tried again; River looks every 30 s
 	softStop = 10 * time.Second // what a running job gets when the process ends
 	workers  = 10
 )

@@ -307,7 +307,7 @@ func TestAJobOfADeadProcessIsRescued(t *testing.T) {
 	for _, name := range []string{"dead", "alive"} {
 		w.add(t.Context(), name)
 	}
-	w.exec(`update auth.river_job set state = 'running', attempt = 1, attempted_by = '{gone}', attempted_at = now() - case args->>'name' when 'dead' then interval '121 seconds' else interval '100 seconds' end`)
+	w.exec(`update auth.river_job set state = 'running', attempt = 1, attempted_by = '{gone}', attempted_at = now() - case args->>'name' when 'dead' then interval '31 seconds' else interval '5 seconds' end`)
 	w.start(w.Queue)
 	states := ""
 	for end := time.Now().Add(30 * time.Second); states != "dead completed, alive running" && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -87,22 +88,27 @@ func (k Kind) New(code, detail string) *Error {
 	return e
 }
 
+// Because, With and After return an error with more in it; the one they are called on may stand in a variable and stays as it is.
+
 // Because adds the cause, which only the log tells.
 func (e *Error) Because(cause error) *Error {
-	e.cause = cause
-	return e
+	more := *e
+	more.cause = cause
+	return &more
 }
 
 // With adds what is wrong with the input, field by field.
 func (e *Error) With(fields ...Field) *Error {
-	e.Fields = append(e.Fields, fields...)
-	return e
+	more := *e
+	more.Fields = append(slices.Clip(e.Fields), fields...)
+	return &more
 }
 
 // After says when to try again.
 func (e *Error) After(d time.Duration) *Error {
-	e.RetryAfter = d
-	return e
+	more := *e
+	more.RetryAfter = d
+	return &more
 }
 
 func (e *Error) Error() string {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -294,7 +295,7 @@ func (m *Module) Logout(ctx context.Context, _ authv1.LogoutRequestObject) (auth
 	return authv1.Logout204Response{}, nil
 }
 
-// CreateIdentity makes an account without the mail, or gives the one that has the address this password and these roles.
+// CreateIdentity makes an account without the mail. One that exists is replaced only when that is asked for.
 func (m *Module) CreateIdentity(ctx context.Context, req authv1.CreateIdentityRequestObject) (authv1.CreateIdentityResponseObject, error) {
 	if err := checkPassword(req.Body.Password, m.config.PasswordMinLength); err != nil {
 		return nil, err
@@ -311,10 +312,40 @@ func (m *Module) CreateIdentity(ctx context.Context, req authv1.CreateIdentityRe
 	if err != nil {
 		return nil, err
 	}
-	if i, err = m.store.putIdentity(ctx, i, hash); err != nil {
+	replace := req.Body.Replace != nil && *req.Body.Replace
+	made, err := m.putIdentity(ctx, i, req.Body.Password, hash, replace)
+	if errors.Is(err, errExists) { // perhaps made at this very moment: look again
+		made, err = m.putIdentity(ctx, i, req.Body.Password, hash, replace)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return authv1.CreateIdentity200JSONResponse(i.api()), nil
+	return authv1.CreateIdentity200JSONResponse(made.api()), nil
+}
+
+var errExists = problem.Conflict.New("account-exists", "There is an account with this address, with another password or other roles.")
+
+// putIdentity makes the identity, leaves alone one that is the same, or replaces one that is not.
+func (m *Module) putIdentity(ctx context.Context, i identity, password, hash string, replace bool) (identity, error) {
+	c, err := m.store.credentials(ctx, i.EmailIndex)
+	if err != nil {
+		return i, err
+	}
+	if c.Hash == "" {
+		return m.store.makeIdentity(ctx, i, hash)
+	}
+	same, _, err := m.hasher.matches(ctx, password, c.Hash)
+	if err != nil {
+		return i, err
+	}
+	stands, err := m.store.identity(ctx, c.IdentityID)
+	switch {
+	case err != nil, same && slices.Equal(stands.Roles, i.Roles):
+		return stands, err
+	case !replace:
+		return i, errExists
+	}
+	return m.store.replaceIdentity(ctx, c.IdentityID, i.Roles, hash)
 }
 
 // GetJwks publishes the public keys.

@@ -100,12 +100,13 @@ func (w *registrationMail) Work(ctx context.Context, job *river.Job[registration
 
 type noticeMailArgs struct {
 	Identity uuid.UUID `json:"identity"`
+	Notice   string    `json:"notice"` // which mail: "reuse", "replaced"
 }
 
 // Kind names the job in the queue.
-func (noticeMailArgs) Kind() string { return "reuse-notice-mail" }
+func (noticeMailArgs) Kind() string { return "notice-mail" }
 
-// noticeMail tells an owner that a session was ended because its old token was used.
+// noticeMail tells an owner what happened to the account.
 type noticeMail struct {
 	river.WorkerDefaults[noticeMailArgs]
 	m *Module
@@ -113,15 +114,21 @@ type noticeMail struct {
 
 // Work sends the mail.
 func (w *noticeMail) Work(ctx context.Context, job *river.Job[noticeMailArgs]) error {
-	i, err := w.m.store.identity(ctx, job.Args.Identity)
+	_, email, err := w.m.addressOf(ctx, job.Args.Identity)
 	if err != nil {
 		return err
 	}
-	email, err := w.m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
+	return w.m.send(ctx, job.Args.Notice, email, "")
+}
+
+// addressOf returns an identity with its address in the clear.
+func (m *Module) addressOf(ctx context.Context, id uuid.UUID) (identity, string, error) {
+	i, err := m.store.identity(ctx, id)
 	if err != nil {
-		return err
+		return i, "", err
 	}
-	return w.m.send(ctx, "reuse", string(email), "")
+	email, err := m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
+	return i, string(email), err
 }
 
 type provisionArgs struct {
@@ -139,15 +146,11 @@ type provision struct {
 
 // Work calls users until it takes it.
 func (w *provision) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
-	i, err := w.m.store.identity(ctx, job.Args.Identity)
+	i, email, err := w.m.addressOf(ctx, job.Args.Identity)
 	if err != nil {
 		return err
 	}
-	email, err := w.m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
-	if err != nil {
-		return err
-	}
-	resp, err := w.m.users.ProvisionUserWithResponse(ctx, i.ID, usersv1.Provision{Email: string(email), AuthVersion: i.Version})
+	resp, err := w.m.users.ProvisionUserWithResponse(ctx, i.ID, usersv1.Provision{Email: email, AuthVersion: i.Version})
 	if err != nil {
 		return fmt.Errorf("users: %w", err)
 	}

@@ -215,7 +215,7 @@ func (i *instance) person(email string, roles ...authv1.NewIdentityRoles) authv1
 	if roles == nil {
 		roles = []authv1.NewIdentityRoles{"user"}
 	}
-	r, err := i.console().CreateIdentityWithResponse(i.t.Context(), authv1.NewIdentity{Email: email, Password: password, Roles: roles})
+	r, err := i.console().CreateIdentityWithResponse(i.t.Context(), authv1.NewIdentity{Email: email, Password: password, Roles: roles, Replace: new(true)})
 	if err != nil || r.JSON200 == nil {
 		i.t.Fatalf("making an account: %v %s", err, r.Body)
 	}
@@ -557,6 +557,25 @@ func TestTheConsoleMakesAndMendsAccounts(t *testing.T) {
 	}
 
 	w.eventually("a profile", func() bool { _, ok := w.users.get(user.Id.String()); return ok })
+	for says, c := range map[string]struct {
+		in     authv1.NewIdentity
+		status int
+	}{
+		"the same once more":         {authv1.NewIdentity{Email: "Ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}}, 200},
+		"another role, unasked":      {authv1.NewIdentity{Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"operator"}}, 409},
+		"another password, unasked":  {authv1.NewIdentity{Email: "ada@example.com", Password: password + "!", Roles: []authv1.NewIdentityRoles{"user"}}, 409},
+		"an account without a role":  {authv1.NewIdentity{Email: "zoe@example.com", Password: password, Roles: []authv1.NewIdentityRoles{}}, 422},
+		"a role twice for one human": {authv1.NewIdentity{Email: "zoe@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user", "user"}}, 422},
+	} {
+		r, err := w.console().CreateIdentityWithResponse(t.Context(), c.in)
+		if err != nil || r.StatusCode() != c.status || c.status == 409 && r.ApplicationproblemJSONDefault.Code != "account-exists" {
+			t.Errorf("%s: %d %s", says, r.StatusCode(), r.Body)
+		}
+	}
+	tokens, status := w.refresh(*tokens.RefreshToken)
+	if status != 200 {
+		t.Errorf("what changed nothing ended a session: %d", status)
+	}
 	again := w.person("ADA@example.com", "user", "operator")
 	if again.Id != user.Id || !again.CreatedAt.Equal(user.CreatedAt) || !slices.Equal(again.Roles, []string{"user", "operator"}) {
 		t.Errorf("first %+v, then %+v", user, again)
@@ -564,17 +583,20 @@ func TestTheConsoleMakesAndMendsAccounts(t *testing.T) {
 	if _, status := w.refresh(*tokens.RefreshToken); status != 400 {
 		t.Errorf("a session from before: %d", status)
 	}
+	if m := w.mailed("ada@example.com", 1); !strings.Contains(m.Subject, "changed by an operator") {
+		t.Errorf("the owner reads %q", m.Subject)
+	}
 	if fresh := w.session("ada@example.com"); !strings.Contains(fresh.Scope, "identities:write") {
 		t.Errorf("the new session may do %q", fresh.Scope)
 	}
 	if r, err := w.as(w.session("ada@example.com").AccessToken).CreateIdentityWithResponse(t.Context(),
-		authv1.NewIdentity{Email: "bob@example.com", Password: password, Roles: []authv1.NewIdentityRoles{}}); err != nil || r.JSON200 == nil || r.JSON200.Roles == nil {
-		t.Errorf("an operator makes an account that may nothing: %s", r.Body)
+		authv1.NewIdentity{Email: "bob@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}}); err != nil || r.JSON200 == nil {
+		t.Errorf("an operator makes an account: %s", r.Body)
 	}
-	if got := w.audited(user.Id.String()); got != "identity.put session.begun identity.put session.begun session.begun" {
+	if got := w.audited(user.Id.String()); got != "identity.made session.begun identity.replaced session.begun session.begun" {
 		t.Errorf("audited: %s", got)
 	}
-	if actors := one[string](w, `select string_agg(actor, ' ' order by id) from auth.audit_events where kind = 'identity.put'`); actors != "console console "+user.Id.String() {
+	if actors := one[string](w, `select string_agg(actor, ' ' order by id) from auth.audit_events where kind like 'identity.%'`); actors != "console console "+user.Id.String() {
 		t.Errorf("accounts were put by %s", actors)
 	}
 }

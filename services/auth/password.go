@@ -43,8 +43,20 @@ func checkPassword(password string, minLength int) error {
 		return weak("minLength", "is too short")
 	case common()[strings.ToLower(password)]:
 		return weak("common", "is one of the most used passwords")
+	case repeats(password):
+		return weak("repeated", "is something short over and over")
 	}
 	return nil
+}
+
+// repeats reports whether the text is its own beginning again and again: a row of spaces, passwordpassword, 123412341234123.
+func repeats(text string) bool {
+	for n := 1; n <= len(text)/2; n++ {
+		if text[n:] == text[:len(text)-n] {
+			return true
+		}
+	}
+	return false
 }
 
 func weak(code, detail string) error {

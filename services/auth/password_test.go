@@ -21,8 +21,13 @@ func TestCheckPassword(t *testing.T) {
 		{"fourteen chars", 15, "minLength"},
 		{"fifteen chars..", 15, ""},
 		{"ääääääääääääää", 15, "minLength"}, // 14 characters in 28 bytes
-		{"äääääääääääääää", 15, ""},
-		{"               ", 15, ""}, // any characters
+		{"äöüßäöüßäöüßäöx", 15, ""}, // any characters
+		{"ä ö ü ß é è ê ë", 15, ""},
+		{"äääääääääääääää", 15, "repeated"},
+		{"               ", 15, "repeated"},
+		{"passwordpassword", 15, "repeated"},
+		{"123412341234123", 15, "repeated"},
+		{"1234abcd1234abc!", 15, ""},
 		{"password", 8, "common"},
 		{"PassWord", 8, "common"},
 		{"1234567890", 8, "common"},

@@ -209,7 +209,7 @@ func TestAStolenTokenEndsTheSessionAndTellsTheOwner(t *testing.T) {
 	if _, status := w.refresh(*other.RefreshToken); status != 200 {
 		t.Errorf("another session of the owner: %d", status)
 	}
-	if got := w.audited(id); got != "identity.put session.begun session.begun session.refresh-reused" {
+	if got := w.audited(id); got != "identity.made session.begun session.begun session.refresh-reused" {
 		t.Errorf("audited: %s", got)
 	}
 	if m := w.mailed("ada@example.com", 1); m.Subject != "We ended one of your sessions" || m.Token != "" || strings.Contains(m.Text, "http") {
@@ -227,7 +227,7 @@ func TestSwappedCiphertextsDoNotOpen(t *testing.T) {
 	ada, bob := w.person("ada@example.com"), w.person("bob@example.com")
 	w.exec(`update auth.identities i set email_ct = o.email_ct from auth.identities o where i.id <> o.id`)
 	for _, id := range []uuid.UUID{ada.Id, bob.Id} {
-		if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{id}}); err == nil {
+		if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{id, "reuse"}}); err == nil {
 			t.Error("a mail goes to another's address")
 		}
 		if err := (&provision{m: w.Module}).Work(t.Context(), &river.Job[provisionArgs]{Args: provisionArgs{id}}); err == nil {
@@ -235,7 +235,7 @@ func TestSwappedCiphertextsDoNotOpen(t *testing.T) {
 		}
 	}
 	w.exec(`update auth.identities i set email_ct = o.email_ct from auth.identities o where i.id <> o.id`)
-	if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{bob.Id}}); err != nil || len(w.post.to("bob@example.com")) != 1 {
+	if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{bob.Id, "reuse"}}); err != nil || len(w.post.to("bob@example.com")) != 1 {
 		t.Errorf("in its own row it opens: %v", err)
 	}
 }

@@ -125,33 +125,48 @@ func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash 
 	return s.jobs.Add(ctx, tx, provisionArgs{i.ID})
 }
 
-// putIdentity makes an identity, or sets password and roles of the one that has its address and ends its sessions.
-func (s *store) putIdentity(ctx context.Context, i identity, hash string) (stands identity, err error) {
+// makeIdentity makes an identity; errExists when somebody has its address.
+func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made identity, err error) {
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		var id uuid.UUID
-		err := tx.QueryRow(ctx, `
-			update identities set roles = $2, version = version + 1 where email_index = $1 returning id`, i.EmailIndex, i.Roles).Scan(&id)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			id = i.ID
-			err = s.insertIdentity(ctx, tx, i, hash)
-		case err == nil:
-			if _, err = tx.Exec(ctx, `update passwords set hash = $2, changed_at = now() where identity_id = $1`, id, hash); err == nil {
-				_, err = tx.Exec(ctx, `update sessions set revoked_at = now() where identity_id = $1 and revoked_at is null`, id)
-			}
-		}
-		if err != nil {
+		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
-		if err := audit(ctx, tx, "identity.put", id, uuid.Nil); err != nil {
+		if err := audit(ctx, tx, "identity.made", i.ID, uuid.Nil); err != nil {
+			return err
+		}
+		made, err = readIdentity(ctx, tx, i.ID)
+		return err
+	})
+	if postgres.Violates(err, "identities_email_key") {
+		return made, errExists
+	}
+	return made, err
+}
+
+// replaceIdentity sets an identity's password and roles, ends its sessions and enqueues the mail that tells its owner.
+func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []string, hash string) (stands identity, err error) {
+	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		for _, change := range []struct {
+			sql  string
+			args []any
+		}{
+			{`update identities set roles = $2, version = version + 1 where id = $1`, []any{id, roles}},
+			{`update passwords set hash = $2, changed_at = now() where identity_id = $1`, []any{id, hash}},
+			{`update sessions set revoked_at = now() where identity_id = $1 and revoked_at is null`, []any{id}},
+		} {
+			if _, err := tx.Exec(ctx, change.sql, change.args...); err != nil {
+				return err
+			}
+		}
+		if err := audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {
+			return err
+		}
+		if err := s.jobs.Add(ctx, tx, noticeMailArgs{id, "replaced"}); err != nil {
 			return err
 		}
 		stands, err = readIdentity(ctx, tx, id)
 		return err
 	})
-	if postgres.Violates(err, "identities_email_key") {
-		return s.putIdentity(ctx, i, hash) // somebody made it at the same moment: it is there now
-	}
 	return stands, err
 }
 

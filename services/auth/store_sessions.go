@@ -73,7 +73,7 @@ func (s *store) endStolen(ctx context.Context, x session) error {
 		if err != nil || !ended {
 			return err
 		}
-		return s.jobs.Add(ctx, tx, noticeMailArgs{x.IdentityID})
+		return s.jobs.Add(ctx, tx, noticeMailArgs{x.IdentityID, "reuse"})
 	})
 }
 

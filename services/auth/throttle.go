@@ -25,7 +25,7 @@ func (t *throttle) try(ctx context.Context, emailIndex []byte) (clear func(), er
 		wait = t.account.Try(ctx, account)
 	}
 	if wait > 0 {
-		return nil, problem.RateLimited.New("rate-limited", "Too many failed logins; wait a little.").After(max(wait, time.Second))
+		return nil, problem.RateLimited.New("rate-limited", "Too many logins at once, or too many that failed; wait a little.").After(max(wait, time.Second))
 	}
 	return func() {
 		t.network.Clear(ctx, network)

@@ -15,7 +15,8 @@ import (
 	"example.com/groundwork/pkg/request"
 )
 
-// postDeadline bounds posting. It goes on when the caller leaves: they will ask again with the same key.
+// postDeadline bounds posting where the request's own deadline does not. It goes on when the caller leaves: they will ask again with
+// the same key.
 const postDeadline = 10 * time.Second
 
 // CreateAccount opens an account.
@@ -140,7 +141,11 @@ func (m *Module) CreateTransaction(ctx context.Context, r transactionsv1.CreateT
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postDeadline)
+	end := now.Add(postDeadline)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
+		end = deadline
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
 	defer cancel()
 	done := m.store.post(ctx, []*order{o})[0]
 	info.Code = done.answer.code

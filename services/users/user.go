@@ -31,7 +31,7 @@ func newPatch(p usersv1.UserPatch) (patch, error) {
 	switch {
 	case name == "":
 		return patch{}, invalidName("blank", "is empty but for spaces; send null for no name")
-	case strings.ContainsFunc(name, unicode.IsControl):
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):
 		return patch{}, invalidName("characters", "has line breaks or other control characters")
 	}
 	return made, nil

@@ -184,9 +184,12 @@ type JwkSet struct {
 
 // NewIdentity defines model for NewIdentity.
 type NewIdentity struct {
-	Email    string             `json:"email"`
-	Password string             `json:"password"`
-	Roles    []NewIdentityRoles `json:"roles"`
+	Email    string `json:"email"`
+	Password string `json:"password"`
+
+	// Replace Give an account that exists this password and these roles; its sessions end, and its owner is told by mail.
+	Replace *bool              `json:"replace,omitempty"`
+	Roles   []NewIdentityRoles `json:"roles"`
 }
 
 // NewIdentityRoles defines model for NewIdentity.Roles.
@@ -380,18 +383,18 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/auth/email/verify (the `VerifyEmail` operationId).
 	VerifyEmail(ctx context.Context, body VerifyEmailJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateIdentityWithBody Make an account without the mail, or set the password and roles of one that exists
+	// CreateIdentityWithBody Make an account without the mail
 	//
-	// For the first operator (`groundwork operator`) and for administrators.
+	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
 	CreateIdentityWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateIdentity Make an account without the mail, or set the password and roles of one that exists
+	// CreateIdentity Make an account without the mail
 	//
-	// For the first operator (`groundwork operator`) and for administrators.
+	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -544,9 +547,9 @@ func (c *Client) VerifyEmail(ctx context.Context, body VerifyEmailJSONRequestBod
 	return c.Client.Do(req)
 }
 
-// CreateIdentityWithBody Make an account without the mail, or set the password and roles of one that exists
+// CreateIdentityWithBody Make an account without the mail
 //
-// For the first operator (`groundwork operator`) and for administrators.
+// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes any type of body and a specified content type.
 //
@@ -563,9 +566,9 @@ func (c *Client) CreateIdentityWithBody(ctx context.Context, contentType string,
 	return c.Client.Do(req)
 }
 
-// CreateIdentity Make an account without the mail, or set the password and roles of one that exists
+// CreateIdentity Make an account without the mail
 //
-// For the first operator (`groundwork operator`) and for administrators.
+// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1146,18 +1149,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/auth/email/verify (the `VerifyEmail` operationId).
 	VerifyEmailWithResponse(ctx context.Context, body VerifyEmailJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyEmailResponse, error)
 
-	// CreateIdentityWithBodyWithResponse Make an account without the mail, or set the password and roles of one that exists
+	// CreateIdentityWithBodyWithResponse Make an account without the mail
 	//
-	// For the first operator (`groundwork operator`) and for administrators.
+	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
 	CreateIdentityWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error)
 
-	// CreateIdentityWithResponse Make an account without the mail, or set the password and roles of one that exists
+	// CreateIdentityWithResponse Make an account without the mail
 	//
-	// For the first operator (`groundwork operator`) and for administrators.
+	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1718,9 +1721,9 @@ func (c *ClientWithResponses) VerifyEmailWithResponse(ctx context.Context, body 
 	return ParseVerifyEmailResponse(rsp)
 }
 
-// CreateIdentityWithBodyWithResponse Make an account without the mail, or set the password and roles of one that exists
+// CreateIdentityWithBodyWithResponse Make an account without the mail
 //
-// For the first operator (`groundwork operator`) and for administrators.
+// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1733,9 +1736,9 @@ func (c *ClientWithResponses) CreateIdentityWithBodyWithResponse(ctx context.Con
 	return ParseCreateIdentityResponse(rsp)
 }
 
-// CreateIdentityWithResponse Make an account without the mail, or set the password and roles of one that exists
+// CreateIdentityWithResponse Make an account without the mail
 //
-// For the first operator (`groundwork operator`) and for administrators.
+// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2199,7 +2202,7 @@ type ServerInterface interface {
 	// VerifyEmail Confirm an address with the token from the mail
 	// (POST /v1/auth/email/verify)
 	VerifyEmail(w http.ResponseWriter, r *http.Request)
-	// CreateIdentity Make an account without the mail, or set the password and roles of one that exists
+	// CreateIdentity Make an account without the mail
 	// (POST /v1/auth/identities)
 	CreateIdentity(w http.ResponseWriter, r *http.Request)
 	// Login Trade an address and a password for tokens
@@ -2241,7 +2244,7 @@ func (_ Unimplemented) VerifyEmail(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
-// CreateIdentity Make an account without the mail, or set the password and roles of one that exists
+// CreateIdentity Make an account without the mail
 // (POST /v1/auth/identities)
 func (_ Unimplemented) CreateIdentity(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
@@ -2911,7 +2914,7 @@ type StrictServerInterface interface {
 	// VerifyEmail Confirm an address with the token from the mail
 	// (POST /v1/auth/email/verify)
 	VerifyEmail(ctx context.Context, request VerifyEmailRequestObject) (VerifyEmailResponseObject, error)
-	// CreateIdentity Make an account without the mail, or set the password and roles of one that exists
+	// CreateIdentity Make an account without the mail
 	// (POST /v1/auth/identities)
 	CreateIdentity(ctx context.Context, request CreateIdentityRequestObject) (CreateIdentityResponseObject, error)
 	// Login Trade an address and a password for tokens
