@@ -21,7 +21,7 @@ func TestCheckPassword(t *testing.T) {
 		{"fourteen chars", 15, "minLength"},
 		{"fifteen chars..", 15, ""},
 		{"ääääääääääääää", 15, "minLength"}, // 14 characters in 28 bytes
-		{"äöüßäöüßäöüßäöx", 15, ""}, // any characters
+		{"äöüßäöüßäöüßäöx", 15, ""},         // any characters
 		{"ä ö ü ß é è ê ë", 15, ""},
 		{"äääääääääääääää", 15, "repeated"},
 		{"               ", 15, "repeated"},
