@@ -4,7 +4,7 @@
 // address is confirmed. It keeps registrations, identities with their passwords, sessions, signing keys and audit events in the schema
 // auth; addresses and private keys as ciphertexts. Failed logins are counted in Redis.
 //
-// Read first: handlers.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
+// Read first: handlers.go, handlers_tokens.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
 package auth
 
 import (
