@@ -207,7 +207,7 @@ func (p place) download(ctx context.Context) (b binaries, err error) {
 	in := func(name string) string { return filepath.Join(temp, name) }
 	defer os.RemoveAll(temp)
 	port, err := freePort(0)
-	if err := errors.Join(err, os.RemoveAll(temp), os.RemoveAll(folder), os.Mkdir(temp, 0o755), os.Mkdir(in("data"), 0o700), // the servant goes through
+	if err := errors.Join(err, os.RemoveAll(temp), os.RemoveAll(folder), os.MkdirAll(in("data"), 0o700), os.Chmod(temp, 0o711), // the servant goes through
 		os.WriteFile(in("data/PG_VERSION"), []byte(strconv.Itoa(fetched)), 0o600)); err != nil {
 		return b, err
 	}
