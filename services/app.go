@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,45 +25,49 @@ import (
 	"example.com/groundwork/pkg/docs"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/jobs"
-	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/ratelimit"
 	"example.com/groundwork/pkg/seal"
-	"example.com/groundwork/services/auth"
-	"example.com/groundwork/services/transactions"
-	"example.com/groundwork/services/users"
 )
 
-// calls says which modules each one calls.
-var calls = map[string][]string{
-	"auth":         {"users"},
-	"users":        {"auth"},
-	"transactions": {"auth", "users"},
+// modules is the whole backend: of each module its contracts by version, the modules it calls, and how it is made (app_<module>.go).
+var modules = map[string]struct {
+	specs map[string][]byte
+	calls []string
+	make  func(*app) (mounted, error)
+}{
+	"auth":         {map[string][]byte{"v1": authv1.Spec}, []string{"users"}, (*app).auth},
+	"users":        {map[string][]byte{"v1": usersv1.Spec}, []string{"auth"}, (*app).users},
+	"transactions": {map[string][]byte{"v1": transactionsv1.Spec}, []string{"auth", "users"}, (*app).transactions},
 }
 
-// specs are the contracts, by module.
-var specs = map[string][]byte{"auth": authv1.Spec, "users": usersv1.Spec, "transactions": transactionsv1.Spec}
+// mounted is what the front door needs of a module that is made.
+type mounted struct {
+	routes func(chi.Router)
+	jobs   *jobs.Queue // nil: it has none
+}
 
 // app is the modules of this process, wired.
 type app struct {
-	config  *config
-	log     *slog.Logger
-	modules []string
-	router  *chi.Mux
-	health  *httpserver.Health
-	network *peer.Network
-	pools   map[string]*pgxpool.Pool
-	redis   *redis.Client
-	queues  []*jobs.Queue
-	console string // the secret with which a command of this process calls auth
+	config   *config
+	log      *slog.Logger
+	here     []string // the modules
+	router   *chi.Mux
+	health   *httpserver.Health
+	network  *peer.Network
+	verifier *authn.Verifier
+	pools    map[string]*pgxpool.Pool
+	redis    *redis.Client
+	queues   []*jobs.Queue
+	console  string // the secret with which a command of this process calls auth
 }
 
 // newApp wires the named modules. It does no I/O: what is away is found by the health checks and the first requests.
-func newApp(ctx context.Context, c *config, log *slog.Logger, modules []string) (*app, error) {
-	a := &app{config: c, log: log, modules: modules, network: peer.New(), pools: map[string]*pgxpool.Pool{}, console: rand.Text()}
+func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*app, error) {
+	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, console: rand.Text()}
 	var err error
-	for _, m := range modules {
+	for _, m := range here {
 		if a.pools[m], err = postgres.Open(ctx, c.databaseURLs[m], int32(c.databaseMaxConns)); err != nil {
 			return nil, fmt.Errorf("%s_DATABASE_URL: %w", strings.ToUpper(m), err)
 		}
@@ -84,8 +89,10 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, modules []string) 
 	a.health = httpserver.NewHealth(log, a.checks()...)
 	a.health.Routes(a.router)
 	var pages []docs.Spec
-	for _, m := range modules {
-		pages = append(pages, docs.Spec{Name: m + " v1", Path: "/docs/" + m + "-v1.yaml", YAML: specs[m]})
+	for _, m := range a.here {
+		for _, version := range slices.Sorted(maps.Keys(modules[m].specs)) {
+			pages = append(pages, docs.Spec{Name: m + " " + version, Path: "/docs/" + m + "-" + version + ".yaml", YAML: modules[m].specs[version]})
+		}
 	}
 	docs.Routes(a.router, pages)
 	return a, nil
@@ -95,7 +102,7 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, modules []string) 
 func (a *app) connect() error {
 	for _, m := range migrations.Modules() {
 		switch {
-		case slices.Contains(a.modules, m):
+		case slices.Contains(a.here, m):
 			a.network.Here(m, a.router)
 		case a.config.urls[m] != "":
 			if err := a.network.There(m, a.config.urls[m]); err != nil {
@@ -113,63 +120,24 @@ func (a *app) connect() error {
 // mount makes the modules and adds their routes, each behind its contract.
 func (a *app) mount() error {
 	c := a.config
-	verifier := authn.NewVerifier(c.issuer, "http://auth/.well-known/jwks.json", a.network.Open())
-	guard := httpserver.Guard{Verifier: verifier}
+	a.verifier = authn.NewVerifier(c.issuer, "http://auth/.well-known/jwks.json", a.network.Open())
+	guard := httpserver.Guard{Verifier: a.verifier}
 	if c.rateLimit > 0 {
 		guard.Limiter = ratelimit.New(c.rateLimit)
 	}
-	for _, m := range a.modules {
-		var routes func(chi.Router)
-		switch m {
-		case "auth":
-			kek, err := c.kek()
-			if err != nil {
-				return err
-			}
-			sender, err := a.sender()
-			if err != nil {
-				return err
-			}
-			module, err := auth.New(a.authConfig(), a.pools[m], a.redis, kek, verifier, a.usersClient(m), sender, a.log)
-			if err != nil {
-				return err
-			}
-			routes, a.queues = module.Routes, append(a.queues, module.Jobs())
-		case "users":
-			kek, err := c.kek()
-			if err != nil {
-				return err
-			}
-			routes = users.New(a.pools[m], a.redis, kek).Routes
-		case "transactions":
-			module, err := transactions.New(a.pools[m], a.usersClient(m), a.log)
-			if err != nil {
-				return err
-			}
-			routes, a.queues = module.Routes, append(a.queues, module.Jobs())
+	for _, m := range a.here {
+		made, err := modules[m].make(a)
+		if err != nil {
+			return err
 		}
-		if err := guard.Mount(a.router, specs[m], routes); err != nil {
+		if made.jobs != nil {
+			a.queues = append(a.queues, made.jobs)
+		}
+		if err := guard.Mount(a.router, made.routes, slices.Collect(maps.Values(modules[m].specs))...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (a *app) authConfig() auth.Config {
-	clients := map[string]auth.Client{"console": {Secret: a.console, Scopes: []string{"identities:write"}}}
-	for m, secret := range a.config.clientSecrets {
-		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
-	}
-	return auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength}
-}
-
-// usersClient is how the named module calls users.
-func (a *app) usersClient(caller string) usersv1.ClientWithResponsesInterface {
-	client, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(a.network.Client(caller, a.config.clientSecrets[caller])))
-	if err != nil { // a constant address
-		panic(err)
-	}
-	return client
 }
 
 // kek is the key-encryption key.
@@ -188,24 +156,10 @@ func (c *config) kek() (tink.AEAD, error) {
 	return kek, nil
 }
 
-// sender sends mails, or keeps them in a mailbox that exists in local runs only.
-func (a *app) sender() (mail.Sender, error) {
-	if a.config.smtpURL != "" || !a.config.local() {
-		sender, err := mail.SMTP(a.config.smtpURL, a.config.mailFrom)
-		if err != nil {
-			return nil, fmt.Errorf("SMTP_URL: %w", err)
-		}
-		return sender, nil
-	}
-	mailbox := mail.NewMailbox()
-	mailbox.Routes(a.router)
-	return mailbox, nil
-}
-
 // checks are what /readyz asks: a database that is away or behind makes the process unready, Redis or a peer that is away degrades it.
 func (a *app) checks() []httpserver.Check {
 	var checks []httpserver.Check
-	for _, m := range a.modules {
+	for _, m := range a.here {
 		checks = append(checks, httpserver.Check{Name: "postgres " + m, Critical: true, Ask: func(ctx context.Context) error {
 			applied, err := migrations.Applied(ctx, a.pools[m], m)
 			if err == nil && applied < migrations.Version(m) {
@@ -213,9 +167,9 @@ func (a *app) checks() []httpserver.Check {
 			}
 			return err
 		}})
-		for _, callee := range calls[m] {
+		for _, callee := range modules[m].calls {
 			known := slices.ContainsFunc(checks, func(c httpserver.Check) bool { return c.Name == "peer "+callee })
-			if !slices.Contains(a.modules, callee) && !known {
+			if !slices.Contains(a.here, callee) && !known {
 				checks = append(checks, httpserver.Check{Name: "peer " + callee, Ask: a.askPeer(callee)})
 			}
 		}

@@ -199,38 +199,38 @@ func (c *config) refuseDevelopment() error {
 }
 
 // need reports what is missing for running these modules in this process.
-func (c *config) need(modules []string) error {
+func (c *config) need(here []string) error {
 	var missing []string
 	want := func(name, value string) {
 		if value == "" {
 			missing = append(missing, name)
 		}
 	}
-	apart := len(modules) < len(migrations.Modules())
+	apart := len(here) < len(migrations.Modules())
 	want("ISSUER", c.issuer)
 	for _, m := range migrations.Modules() {
 		upper := strings.ToUpper(m)
-		here := slices.Contains(modules, m)
-		if here {
+		served := slices.Contains(here, m)
+		if served {
 			want(upper+"_DATABASE_URL", c.databaseURLs[m])
 		}
-		if apart && !here && slices.ContainsFunc(modules, func(caller string) bool { return slices.Contains(calls[caller], m) }) {
+		if apart && !served && slices.ContainsFunc(here, func(caller string) bool { return slices.Contains(modules[caller].calls, m) }) {
 			want(upper+"_URL", c.urls[m])
 		}
-		if apart && (here || slices.Contains(modules, "auth")) {
+		if apart && (served || slices.Contains(here, "auth")) {
 			want(upper+"_CLIENT_SECRET", c.clientSecrets[m])
 		}
 	}
-	if slices.Contains(modules, "auth") || slices.Contains(modules, "users") {
+	if slices.Contains(here, "auth") || slices.Contains(here, "users") {
 		want("REDIS_URL", c.redisURL)
 		want("KEY_ENCRYPTION_KEY or KEY_ENCRYPTION_KEY_FILE", c.keyEncryptionKey+c.keyEncryptionKeyFile)
 	}
-	if slices.Contains(modules, "auth") && !c.local() {
+	if slices.Contains(here, "auth") && !c.local() {
 		want("SMTP_URL", c.smtpURL)
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		return fmt.Errorf("missing for serving %s in %s: %s", strings.Join(modules, ", "), c.environment, strings.Join(missing, ", "))
+		return fmt.Errorf("missing for serving %s in %s: %s", strings.Join(here, ", "), c.environment, strings.Join(missing, ", "))
 	}
 	return nil
 }

@@ -19,9 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/migrations"
-	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/telemetry"
 )
 
@@ -139,42 +137,6 @@ func migrate(ctx context.Context, c *config, args []string, stdout io.Writer) er
 		return tw.Flush()
 	}
 	return errors.New("migrate up, or migrate status")
-}
-
-// operator makes the first operator through auth's contract, as a client that exists in this process only.
-func operator(ctx context.Context, c *config, args []string, log *slog.Logger, stdout io.Writer) error {
-	replace := slices.Equal(args, []string{"--replace"})
-	if len(args) > 0 && !replace {
-		return errors.New("operator, or operator --replace")
-	}
-	if c.operatorEmail == "" || c.operatorPassword == "" {
-		return errors.New("settings: operator needs OPERATOR_EMAIL and OPERATOR_PASSWORD")
-	}
-	c.rateLimit = 0
-	a, err := newApp(ctx, c, slog.New(slog.DiscardHandler), []string{"auth"})
-	if err != nil {
-		return err
-	}
-	defer a.close()
-	client, err := authv1.NewClientWithResponses("http://auth", authv1.WithHTTPClient(a.network.Client("console", a.console)))
-	if err != nil {
-		return err
-	}
-	resp, err := client.CreateIdentityWithResponse(ctx, authv1.NewIdentity{
-		Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv1.NewIdentityRoles{"user", "operator"}, Replace: &replace,
-	})
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode() == http.StatusConflict {
-		return fmt.Errorf("%s has an account already, with another password or without the role; operator --replace changes that", c.operatorEmail)
-	}
-	if resp.JSON200 == nil {
-		return problem.FromPeer(resp.HTTPResponse, resp.Body)
-	}
-	log.Info("operator", "id", resp.JSON200.Id)
-	_, err = fmt.Fprintf(stdout, "%s is an operator\n", c.operatorEmail)
-	return err
 }
 
 // healthcheck asks the server of this machine, for containers without a shell.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -24,12 +25,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
 	"github.com/oapi-codegen/nullable"
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	usersv1 "example.com/groundwork/api/users/v1"
+	"example.com/groundwork/migrations"
 	"example.com/groundwork/pkg/postgres/pgtest"
 	"example.com/groundwork/pkg/servertest"
 )
@@ -171,32 +174,47 @@ func apart(t *testing.T, env map[string]string) (gateway string, modules map[str
 	t.Helper()
 	modules = map[string]*program{}
 	targets := map[string]*httputil.ReverseProxy{}
+	owner := owners(t)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { targets[owner(r.URL.Path)].ServeHTTP(w, r) }))
 	t.Cleanup(proxy.Close)
 	env = with(env, "ISSUER", proxy.URL)
 	addresses := map[string]string{}
-	for _, m := range []string{"auth", "users", "transactions"} {
+	for _, m := range migrations.Modules() {
 		addresses[m] = free(t)
 		u := &url.URL{Scheme: "http", Host: addresses[m]}
 		targets[m] = httputil.NewSingleHostReverseProxy(u)
 		env[strings.ToUpper(m)+"_URL"] = u.String()
 		env[strings.ToUpper(m)+"_CLIENT_SECRET"] = "a secret of " + m + " that is long enough"
 	}
-	for _, m := range []string{"auth", "users", "transactions"} {
+	for _, m := range migrations.Modules() {
 		modules[m] = start(t, with(env, "HTTP_ADDR", addresses[m]), "--modules="+m)
 	}
 	return proxy.URL, modules
 }
 
-// owner says which module a path belongs to.
-func owner(path string) string {
-	switch {
-	case strings.HasPrefix(path, "/v1/users"):
-		return "users"
-	case strings.HasPrefix(path, "/v1/accounts"), strings.HasPrefix(path, "/v1/transactions"):
-		return "transactions"
+// owners returns which module answers a path: the one whose contract has it, and auth when none has.
+func owners(t *testing.T) func(path string) string {
+	t.Helper()
+	paths := map[*regexp.Regexp]string{}
+	for name, m := range modules {
+		for _, spec := range m.specs {
+			doc, err := openapi3.NewLoader().LoadFromData(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for path := range doc.Paths.Map() {
+				paths[regexp.MustCompile("^"+placeholder.ReplaceAllString(path, "[^/]+")+"$")] = name
+			}
+		}
 	}
-	return "auth"
+	return func(path string) string {
+		for pattern, name := range paths {
+			if pattern.MatchString(path) {
+				return name
+			}
+		}
+		return "auth"
+	}
 }
 
 // TestMainStory tells the same story to all modules in one process and to each in its own, and wants the same answers.
@@ -254,7 +272,7 @@ type teller struct {
 }
 
 func (s *teller) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := servertest.Checked(s.t, http.DefaultTransport, authv1.Spec, usersv1.Spec, transactionsv1.Spec).RoundTrip(r)
+	resp, err := servertest.Checked(s.t, http.DefaultTransport, everySpec()...).RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}

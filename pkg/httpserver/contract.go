@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/mail"
@@ -40,12 +41,16 @@ type Guard struct {
 	Limiter  Limiter // nil: no limit
 }
 
-// Mount lets routes add a module's handlers to r, behind its contract: by the time a handler runs, the caller is named and may call it,
-// and the request is as the contract says. The generated code decodes but does not check.
-func (g Guard) Mount(r chi.Router, spec []byte, routes func(chi.Router)) error {
-	operations, err := parse(spec)
-	if err != nil {
-		return err
+// Mount lets routes add a module's handlers to r, behind its contracts, one for each version: by the time a handler runs, the caller is
+// named and may call it, and the request is as the contract says. The generated code decodes but does not check.
+func (g Guard) Mount(r chi.Router, routes func(chi.Router), specs ...[]byte) error {
+	operations := map[string]*operation{}
+	for _, spec := range specs {
+		more, err := parse(spec)
+		if err != nil {
+			return err
+		}
+		maps.Copy(operations, more)
 	}
 	r.Group(func(r chi.Router) {
 		r.Use(func(next http.Handler) http.Handler { return g.guard(operations, next) })

@@ -164,7 +164,7 @@ func TestSpansAndMetricsAreNamedByPattern(t *testing.T) {
 		})
 	})
 	w := &world{log: &book{}, reached: make(chan *request.Info, 10000), gone: make(chan error, 1)}
-	if err := (httpserver.Guard{Verifier: verifier{"reader": {Subject: "reader", Scopes: []string{"things:read"}}}}).Mount(router, []byte(contract), w.routes); err != nil {
+	if err := (httpserver.Guard{Verifier: verifier{"reader": {Subject: "reader", Scopes: []string{"things:read"}}}}).Mount(router, w.routes, []byte(contract)); err != nil {
 		t.Fatal(err)
 	}
 	httpserver.NewHealth(slog.New(slog.DiscardHandler)).Routes(router)
@@ -275,7 +275,7 @@ func TestAContractThatIsWrongIsRefusedAtTheStart(t *testing.T) {
 		"no OpenAPI": "openapi: 3.0.3",
 		"no answers": strings.Replace(contract, "responses: {default: {description: whatever}}", "responses: {}", 1),
 	} {
-		if err := (httpserver.Guard{}).Mount(chi.NewRouter(), []byte(spec), func(chi.Router) {}); err == nil {
+		if err := (httpserver.Guard{}).Mount(chi.NewRouter(), func(chi.Router) {}, []byte(spec)); err == nil {
 			t.Errorf("%s: it is mounted", what)
 		}
 	}
@@ -284,9 +284,9 @@ func TestAContractThatIsWrongIsRefusedAtTheStart(t *testing.T) {
 func TestARouteThatIsNotInTheContractIsNotServed(t *testing.T) {
 	t.Parallel()
 	router := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.DiscardHandler), Timeout: time.Second})
-	err := httpserver.Guard{}.Mount(router, []byte(contract), func(r chi.Router) {
+	err := httpserver.Guard{}.Mount(router, func(r chi.Router) {
 		r.Get("/v1/forgotten", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, marker) })
-	})
+	}, []byte(contract))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -172,7 +172,7 @@ func newWorld(t *testing.T, change ...func(*httpserver.Options, *httpserver.Guar
 		f(&options, &guard)
 	}
 	router := httpserver.NewRouter(options)
-	if err := guard.Mount(router, []byte(contract), w.routes); err != nil {
+	if err := guard.Mount(router, w.routes, []byte(contract)); err != nil {
 		t.Fatal(err)
 	}
 	w.Server = httptest.NewServer(router)

@@ -101,9 +101,9 @@ func (i *Issuer) Sign(claims any, header map[string]any) string {
 	return string(token)
 }
 
-// Module is what a test serves: a contract and the routes behind it.
+// Module is what a test serves: contracts and the routes behind them.
 type Module struct {
-	Spec   []byte
+	Specs  [][]byte
 	Routes func(chi.Router)
 }
 
@@ -126,10 +126,10 @@ func New(t testing.TB, modules ...Module) *Server {
 	r := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.NewJSONHandler(t.Output(), nil)), Timeout: 30 * time.Second})
 	var specs [][]byte
 	for _, m := range modules {
-		if err := guard.Mount(r, m.Spec, m.Routes); err != nil {
+		if err := guard.Mount(r, m.Routes, m.Specs...); err != nil {
 			t.Fatal(err)
 		}
-		specs = append(specs, m.Spec)
+		specs = append(specs, m.Specs...)
 	}
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)

@@ -74,7 +74,7 @@ func TestEveryAnswerIsHeldAgainstItsContract(t *testing.T) {
 	}
 	for what, a := range answers {
 		test := &listener{TB: t}
-		server := servertest.New(test, servertest.Module{Spec: []byte(contract), Routes: func(r chi.Router) {
+		server := servertest.New(test, servertest.Module{Specs: [][]byte{[]byte(contract)}, Routes: func(r chi.Router) {
 			r.Get("/v1/lists/{what}", func(w http.ResponseWriter, r *http.Request) {
 				if a.contentType != "" {
 					w.Header().Set("Content-Type", a.contentType)
@@ -105,7 +105,7 @@ func TestEveryAnswerIsHeldAgainstItsContract(t *testing.T) {
 func TestCallersAreWhoTheySay(t *testing.T) {
 	t.Parallel()
 	seen := make(chan authn.Principal, 1)
-	server := servertest.New(t, servertest.Module{Spec: []byte(contract), Routes: func(r chi.Router) {
+	server := servertest.New(t, servertest.Module{Specs: [][]byte{[]byte(contract)}, Routes: func(r chi.Router) {
 		r.Get("/v1/lists/{what}", func(w http.ResponseWriter, r *http.Request) {
 			seen <- authn.From(r.Context())
 			w.WriteHeader(http.StatusNoContent)

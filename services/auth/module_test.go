@@ -119,7 +119,7 @@ func (w *world) another() *instance {
 	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}})
 	guard := httpserver.Guard{Verifier: verifier}
 	for spec, routes := range map[string]func(chi.Router){string(authv1.Spec): m.Routes, string(usersv1.Spec): w.users.routes} {
-		if err := guard.Mount(router, []byte(spec), routes); err != nil {
+		if err := guard.Mount(router, routes, []byte(spec)); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -45,7 +45,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Server = servertest.New(t, servertest.Module{Spec: transactionsv1.Spec, Routes: w.Routes})
+	w.Server = servertest.New(t, servertest.Module{Specs: [][]byte{transactionsv1.Spec}, Routes: w.Routes})
 	return w
 }
 

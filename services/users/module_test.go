@@ -55,7 +55,7 @@ func (w *world) instance() *servertest.Server {
 		w.t.Fatal(err)
 	}
 	m := users.New(w.db.Pool("users"), redis, kek)
-	return servertest.New(w.t, servertest.Module{Spec: usersv1.Spec, Routes: m.Routes})
+	return servertest.New(w.t, servertest.Module{Specs: [][]byte{usersv1.Spec}, Routes: m.Routes})
 }
 
 func (w *world) client(s *servertest.Server, p authn.Principal) *caller {

@@ -3,7 +3,7 @@ package authv1
 
 import _ "embed"
 
-//go:generate go tool -modfile=../../../tools/go.mod oapi-codegen -config config.yaml openapi.yaml
+//go:generate go tool -modfile=../../../tools/generator/go.mod oapi-codegen -config config.yaml openapi.yaml
 
 // Spec is the contract itself, as it is served and validated against.
 //

@@ -1,4 +1,4 @@
-module example.com/groundwork/tools
+module example.com/groundwork/tools/generator
 
 go 1.26.0
 

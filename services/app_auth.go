@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/mail"
+	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/services/auth"
+)
+
+func (a *app) auth() (mounted, error) {
+	kek, err := a.config.kek()
+	if err != nil {
+		return mounted{}, err
+	}
+	sender, err := a.sender()
+	if err != nil {
+		return mounted{}, err
+	}
+	clients := map[string]auth.Client{"console": {Secret: a.console, Scopes: []string{"identities:write"}}}
+	for m, secret := range a.config.clientSecrets {
+		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
+	}
+	config := auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength}
+	module, err := auth.New(config, a.pools["auth"], a.redis, kek, a.verifier, a.usersClient("auth"), sender, a.log)
+	if err != nil {
+		return mounted{}, err
+	}
+	return mounted{module.Routes, module.Jobs()}, nil
+}
+
+// sender sends mails, or keeps them in a mailbox that exists in local runs only.
+func (a *app) sender() (mail.Sender, error) {
+	if a.config.smtpURL != "" || !a.config.local() {
+		sender, err := mail.SMTP(a.config.smtpURL, a.config.mailFrom)
+		if err != nil {
+			return nil, fmt.Errorf("SMTP_URL: %w", err)
+		}
+		return sender, nil
+	}
+	mailbox := mail.NewMailbox()
+	mailbox.Routes(a.router)
+	return mailbox, nil
+}
+
+// operator makes the first operator through auth's contract, as a client that exists in this process only.
+func operator(ctx context.Context, c *config, args []string, log *slog.Logger, stdout io.Writer) error {
+	replace := slices.Equal(args, []string{"--replace"})
+	if len(args) > 0 && !replace {
+		return errors.New("operator, or operator --replace")
+	}
+	if c.operatorEmail == "" || c.operatorPassword == "" {
+		return errors.New("settings: operator needs OPERATOR_EMAIL and OPERATOR_PASSWORD")
+	}
+	c.rateLimit = 0
+	a, err := newApp(ctx, c, slog.New(slog.DiscardHandler), []string{"auth"})
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	client, err := authv1.NewClientWithResponses("http://auth", authv1.WithHTTPClient(a.network.Client("console", a.console)))
+	if err != nil {
+		return err
+	}
+	resp, err := client.CreateIdentityWithResponse(ctx, authv1.NewIdentity{
+		Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv1.NewIdentityRoles{"user", "operator"}, Replace: &replace,
+	})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode() == http.StatusConflict {
+		return fmt.Errorf("%s has an account already, with another password or without the role; operator --replace changes that", c.operatorEmail)
+	}
+	if resp.JSON200 == nil {
+		return problem.FromPeer(resp.HTTPResponse, resp.Body)
+	}
+	log.Info("operator", "id", resp.JSON200.Id)
+	_, err = fmt.Fprintf(stdout, "%s is an operator\n", c.operatorEmail)
+	return err
+}

@@ -1,0 +1,11 @@
+package main
+
+import "example.com/groundwork/services/transactions"
+
+func (a *app) transactions() (mounted, error) {
+	module, err := transactions.New(a.pools["transactions"], a.usersClient("transactions"), a.log)
+	if err != nil {
+		return mounted{}, err
+	}
+	return mounted{module.Routes, module.Jobs()}, nil
+}
