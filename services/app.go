@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -98,8 +99,11 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 	return a, nil
 }
 
-// connect says where every module lives.
+// connect says where every module lives. Without an auth of ours, tokens come from ISSUER, whoever that is.
 func (a *app) connect() error {
+	if !slices.Contains(a.here, "auth") && a.config.urls["auth"] == "" {
+		a.network.Here("auth", authn.Outside(a.config.issuer, &http.Client{Timeout: 5 * time.Second}))
+	}
 	for _, m := range migrations.Modules() {
 		switch {
 		case slices.Contains(a.here, m):

@@ -29,7 +29,11 @@ func (a *app) auth() (mounted, error) {
 		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
 	}
 	config := auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength}
-	module, err := auth.New(config, a.pools["auth"], a.redis, kek, a.verifier, a.usersClient("auth"), sender, a.log)
+	module, err := auth.New(config, a.pools["auth"], a.redis, kek, a.verifier,
+		// only with users:
+		a.usersClient("auth"),
+		// end users
+		sender, a.log)
 	if err != nil {
 		return mounted{}, err
 	}

@@ -102,14 +102,14 @@ func TestTheGatewaysTableIsTheContracts(t *testing.T) {
 func TestTheTableIsReadClosely(t *testing.T) {
 	t.Parallel()
 	list := []operation{
-		{"users", "GET", "/v1/users/me", false}, {"users", "PUT", "/v1/users/{id}", true}, {"ledger", "GET", "/v1/holds/{id}", false},
+		{"books", "GET", "/v1/books/mine", false}, {"books", "PUT", "/v1/books/{id}", true}, {"ledger", "GET", "/v1/holds/{id}", false},
 	}
-	right := "map a b {\n\"GET /v1/users/me\" users\n\"~^GET /v1/holds/[^/]+$\" ledger\n}"
+	right := "map a b {\n\"GET /v1/books/mine\" books\n\"~^GET /v1/holds/[^/]+$\" ledger\n}"
 	for _, c := range []struct{ old, new, want string }{
 		{"", "", ""},
-		{`"GET /v1/users/me" users`, "", "is missing"},
-		{`"GET /v1/users/me" users`, `"GET /v1/users/me" ledger`, "is missing"},
-		{"map a b {", "map a b {\n" + `"~^PUT /v1/users/[^/]+$" users`, "is for other modules"},
+		{`"GET /v1/books/mine" books`, "", "is missing"},
+		{`"GET /v1/books/mine" books`, `"GET /v1/books/mine" ledger`, "is missing"},
+		{"map a b {", "map a b {\n" + `"~^PUT /v1/books/[^/]+$" books`, "is for other modules"},
 		{"map a b {", "map a b {\n" + `"GET /v1/gone" users`, "no contract has"},
 		{"map a b {", "map a b {\n" + `"~^GET /v1/.*$" users`, "no contract has"},
 	} {

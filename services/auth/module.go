@@ -1,8 +1,12 @@
 // Package auth decides who may come in.
 //
-// It serves registration, login, tokens and the public keys that verify them (api/auth/v1). It calls users, to provision a profile when an
-// address is confirmed. It keeps registrations, identities with their passwords, sessions, signing keys and audit events in the schema
-// auth; addresses and private keys as ciphertexts. Failed logins are counted in Redis.
+// It serves registration, login, tokens and the public keys that verify them (api/auth/v1). It keeps registrations, identities with their
+// passwords, sessions, signing keys and audit events in the schema auth; addresses and private keys as ciphertexts. Failed logins are
+// counted in Redis.
+//
+// only with users:
+// It calls users, to provision a profile when an address is confirmed (jobs_users.go).
+// end users
 //
 // Read first: handlers.go, handlers_tokens.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
 package auth
@@ -50,17 +54,25 @@ type Module struct {
 	hasher   *hasher
 	throttle *throttle
 	verifier httpserver.Verifier
-	users    usersv1.ClientWithResponsesInterface
 	mail     mail.Sender
 	queue    *jobs.Queue
+	// only with users:
+	users usersv1.ClientWithResponsesInterface
+	// end users
 }
 
 // New makes the module. It does no I/O, so a program starts while its database is away.
 func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, verifier httpserver.Verifier,
-	users usersv1.ClientWithResponsesInterface, mail mail.Sender, log *slog.Logger) (*Module, error) {
+	// only with users:
+	users usersv1.ClientWithResponsesInterface,
+	// end users
+	mail mail.Sender, log *slog.Logger) (*Module, error) {
 	m := &Module{
 		config: config, keys: seal.New(kek, seal.Table(db)), hasher: newHasher(),
-		verifier: verifier, users: users, mail: mail,
+		verifier: verifier, mail: mail,
+		// only with users:
+		users: users,
+		// end users
 		throttle: &throttle{
 			network: ratelimit.NewBackoff(redis, "login:network:", 5, time.Minute, log),
 			account: ratelimit.NewBackoff(redis, "login:account:", 20, time.Minute, log),
@@ -69,7 +81,9 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &registrationMail{m: m})
 	river.AddWorker(kinds, &noticeMail{m: m})
+	// only with users:
 	river.AddWorker(kinds, &provision{m: m})
+	// end users
 	river.AddWorker(kinds, &sweep{m: m})
 	var err error
 	m.queue, err = jobs.New(db, "auth", log, kinds, hourly(sweepArgs{}))
@@ -90,5 +104,5 @@ func (m *Module) Routes(r chi.Router) {
 		authv1.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
 }
 
-// Jobs is the module's background work: mails, provisioning, sweeping up.
+// Jobs is the module's background work, such as mails and sweeping up.
 func (m *Module) Jobs() *jobs.Queue { return m.queue }

@@ -17,18 +17,15 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5"
 
 	authv1 "example.com/groundwork/api/auth/v1"
-	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/cache"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/postgres/pgtest"
-	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/seal"
 	"example.com/groundwork/pkg/servertest"
 )
@@ -39,22 +36,24 @@ const (
 	secret   = "console's secret with + and % in it"
 )
 
-// world is a Postgres, a Redis, a mail server and a users module, with instances of auth among them.
+// world is a Postgres, a Redis and a mail server, with instances of auth among them.
 type world struct {
 	t     *testing.T
 	db    *pgtest.DB
 	redis *miniredis.Miniredis
 	post  *post
-	users *profiles
 	logs  *lines
 	owner *pgx.Conn
+	// only with users:
+	users profiles
+	// end users
 	*instance
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
-	w := &world{t: t, db: pgtest.New(t), redis: miniredis.RunT(t), post: &post{box: mail.NewMailbox()}, users: &profiles{}, logs: &lines{}}
+	w := &world{t: t, db: pgtest.New(t), redis: miniredis.RunT(t), post: &post{box: mail.NewMailbox()}, logs: &lines{}}
 	w.owner = w.db.Owner()
 	w.instance = w.another()
 	return w
@@ -103,28 +102,25 @@ func (w *world) another() *instance {
 	}
 	network := peer.New()
 	verifier := authn.NewVerifier(issuer, "http://auth/.well-known/jwks.json", network.Open())
-	users, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(network.Client("auth", "auth's secret")))
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	config := Config{Issuer: issuer, PasswordMinLength: 15, Clients: map[string]Client{
 		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
 		"console": {Secret: secret, Scopes: []string{"identities:write", "ledger:read"}},
 		"idle":    {},
 	}}
-	m, err := New(config, w.db.Pool("auth"), redis, kek, verifier, users, w.post, log)
+	guard := httpserver.Guard{Verifier: verifier}
+	m, err := New(config, w.db.Pool("auth"), redis, kek, verifier,
+		// only with users:
+		w.users.join(w.t, network, guard),
+		// end users
+		w.post, log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}})
-	guard := httpserver.Guard{Verifier: verifier}
-	for spec, routes := range map[string]func(chi.Router){string(authv1.Spec): m.Routes, string(usersv1.Spec): w.users.routes} {
-		if err := guard.Mount(router, routes, []byte(spec)); err != nil {
-			w.t.Fatal(err)
-		}
+	if err := guard.Mount(router, m.Routes, authv1.Spec); err != nil {
+		w.t.Fatal(err)
 	}
 	network.Here("auth", router)
-	network.Here("users", router)
 	server := httptest.NewServer(router)
 	w.t.Cleanup(server.Close)
 	i := &instance{Module: m, t: w.t, url: server.URL}
@@ -308,42 +304,6 @@ func (w *world) mailed(address string, n int) mail.Message {
 	return w.post.to(address)[n-1]
 }
 
-// profiles is the users module: it remembers what it is told, unless it is ill.
-type profiles struct {
-	mu   sync.Mutex
-	ill  int // answers this many calls with 503
-	told map[string]usersv1.Provision
-}
-
-func (p *profiles) routes(r chi.Router) {
-	r.Put("/v1/users/{id}", func(w http.ResponseWriter, r *http.Request) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.ill > 0 {
-			p.ill--
-			problem.Write(w, r, problem.Unavailable.New("overloaded", "ill"))
-			return
-		}
-		var told usersv1.Provision
-		if err := json.NewDecoder(r.Body).Decode(&told); err != nil {
-			problem.Write(w, r, err)
-			return
-		}
-		if p.told == nil {
-			p.told = map[string]usersv1.Provision{}
-		}
-		p.told[chi.URLParam(r, "id")] = told
-		w.WriteHeader(http.StatusNoContent)
-	})
-}
-
-func (p *profiles) get(id string) (usersv1.Provision, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	told, ok := p.told[id]
-	return told, ok
-}
-
 // lines is a log that can be read while it is written.
 type lines struct {
 	mu sync.Mutex
@@ -396,10 +356,11 @@ func TestTheStoryOfAnAccount(t *testing.T) {
 		t.Errorf("verifying twice: %d", status)
 	}
 	id := one[string](w, `select id::text from auth.identities`)
-	w.eventually("a profile", func() bool { _, ok := w.users.get(id); return ok })
-	if told, _ := w.users.get(id); told.Email != "ada@example.com" || told.AuthVersion != 1 {
+	// only with users:
+	if told := w.told(id); told.Email != "ada@example.com" || told.AuthVersion != 1 {
 		t.Errorf("users was told %+v", told)
 	}
+	// end users
 
 	first := w.session("ADA@example.com")
 	if first.TokenType != "Bearer" || first.ExpiresIn != 300 || first.Scope != strings.Join(permissions[roleUser], " ") {
@@ -556,7 +517,9 @@ func TestTheConsoleMakesAndMendsAccounts(t *testing.T) {
 		t.Errorf("a short password: %d", r.StatusCode())
 	}
 
-	w.eventually("a profile", func() bool { _, ok := w.users.get(user.Id.String()); return ok })
+	// only with users:
+	w.told(user.Id.String())
+	// end users
 	for says, c := range map[string]struct {
 		in     authv1.NewIdentity
 		status int

@@ -230,9 +230,11 @@ func TestSwappedCiphertextsDoNotOpen(t *testing.T) {
 		if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{id, "reuse"}}); err == nil {
 			t.Error("a mail goes to another's address")
 		}
+		// only with users:
 		if err := (&provision{m: w.Module}).Work(t.Context(), &river.Job[provisionArgs]{Args: provisionArgs{id}}); err == nil {
 			t.Error("users is told another's address")
 		}
+		// end users
 	}
 	w.exec(`update auth.identities i set email_ct = o.email_ct from auth.identities o where i.id <> o.id`)
 	if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{bob.Id, "reuse"}}); err != nil || len(w.post.to("bob@example.com")) != 1 {
