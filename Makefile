@@ -16,8 +16,10 @@ run: ## start what is missing, migrate, serve, and print where to go
 	@$(BUILD_LOCAL)
 	@$(LOCAL)
 
+# only with auth:
 demo: ## tell the main story to the running server
 	@go run ./deploy/demo
+# end auth
 
 test: ## everything, on a throwaway Postgres and Redis
 	@$(BUILD_LOCAL)
@@ -36,6 +38,9 @@ lint: $(LINT) ## look for mistakes
 check: ## all that CI does
 	@sh .ci/check
 
+remove: ## take a module out: make remove NAME=transactions
+	@go run ./tools/fork remove $(NAME)
+
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -reset
@@ -45,4 +50,4 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate lint check reset
+.PHONY: help run demo test race generate lint check reset remove

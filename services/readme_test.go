@@ -72,9 +72,13 @@ func TestTheReadmesCommandsAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check, err := os.ReadFile("../.ci/check")
-	if err != nil {
-		t.Fatal(err)
+	var check []byte // what CI runs
+	for _, name := range []string{"check", "fork"} {
+		script, err := os.ReadFile("../.ci/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check = append(check, script...)
 	}
 	for _, block := range shellBlock.FindAllStringSubmatch(readme(t), -1) {
 		if block[1] != "" {
@@ -83,7 +87,7 @@ func TestTheReadmesCommandsAreChecked(t *testing.T) {
 		for line := range strings.Lines(block[2]) {
 			command, _, _ := strings.Cut(line, "#")
 			words := strings.Fields(command)
-			if len(words) != 2 || words[0] != "make" {
+			if len(words) < 2 || words[0] != "make" {
 				t.Errorf("nothing runs the README's command %q", line)
 				continue
 			}
@@ -91,7 +95,7 @@ func TestTheReadmesCommandsAreChecked(t *testing.T) {
 				t.Errorf("the Makefile has no target %s", words[1])
 			}
 			if words[1] != "check" && !bytes.Contains(check, []byte("make "+words[1])) {
-				t.Errorf(".ci/check does not run make %s", words[1])
+				t.Errorf("CI does not run make %s", words[1])
 			}
 		}
 	}

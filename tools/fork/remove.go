@@ -95,12 +95,12 @@ func removed(t tree, module string) (tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !t.hasFolder("services/"+module) || !t.hasFolder("migrations/"+module) {
-		return nil, fmt.Errorf("there is no module %q", module)
+	if !slices.Contains(t.modules(), module) {
+		return nil, fmt.Errorf("there is no module %q; there are %s", module, strings.Join(t.modules(), ", "))
 	}
 	after := tree{}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
-		if belongs(name, module) {
+		if belongs(name, t[name], module) {
 			continue
 		}
 		content, err := without(name, t[name], module)
@@ -124,17 +124,27 @@ func removed(t tree, module string) (tree, error) {
 	return after, nil
 }
 
-func (t tree) hasFolder(folder string) bool {
+// modules are the names that have a folder of code and one of migrations, in order.
+func (t tree) modules() (names []string) {
 	for name := range t {
-		if strings.HasPrefix(name, folder+"/") {
-			return true
+		parts := strings.Split(name, "/")
+		if len(parts) != 3 || parts[0] != "migrations" || slices.Contains(names, parts[1]) {
+			continue
+		}
+		if _, ok := t["services/"+parts[1]+"/module.go"]; ok {
+			names = append(names, parts[1])
 		}
 	}
-	return false
+	slices.Sort(names)
+	return names
 }
 
-// belongs reports whether a file is there for one module only.
-func belongs(name, module string) bool {
+// belongs reports whether a file is there for one module only: it is in a folder of the module, its name says so, or one of its first lines.
+func belongs(name string, content []byte, module string) bool {
+	head, _, _ := bytes.Cut(content, []byte("\n\n"))
+	if m := wholeFile.FindSubmatch(head); m != nil && slices.Contains(strings.Split(string(m[1]), ", "), module) {
+		return true
+	}
 	for _, folder := range []string{"api/", "services/", "migrations/"} {
 		if strings.HasPrefix(name, folder+module+"/") {
 			return true
@@ -142,10 +152,13 @@ func belongs(name, module string) bool {
 	}
 	base := path.Base(name)
 	word := strings.ReplaceAll(module, "-", "_")
-	return strings.HasSuffix(base, "_"+word+".go") || strings.HasSuffix(base, "_"+word+"_test.go") || name == "docs/"+module+".md"
+	return strings.HasSuffix(base, "_"+word+".go") || strings.HasSuffix(base, "_"+word+"_test.go")
 }
 
 var (
+	// A word of a person stands behind it: only with auth: this file.
+	wholeFile = regexp.MustCompile(`(?m)^\s*(?://|#|--|<!--|/\*)\s*only with ([a-z0-9, -]+?): this file\b`)
+
 	opens  = regexp.MustCompile(`^\s*(?://|#|--|<!--)\s*only with ([a-z0-9, -]+?):?(?:\s*-->)?\s*$`)
 	closes = regexp.MustCompile(`^\s*(?://|#|--|<!--)\s*end ([a-z0-9, -]+?)(?:\s*-->)?\s*$`)
 )
