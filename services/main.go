@@ -32,9 +32,10 @@ func main() {
 	}
 }
 
-const usage = `groundwork is a backend: auth, users and transactions.
+// usage takes the modules.
+const usage = `groundwork is a backend of these modules: %[1]s.
 
-  groundwork serve [--modules=auth,users,transactions]   answer requests and work jobs
+  groundwork serve             answer requests and work jobs (--modules=%[2]s: those of one module, or of some with commas between)
   groundwork migrate up        make the logins and bring every schema to its newest version
   groundwork migrate status    list what is applied
   groundwork operator          make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope
@@ -55,7 +56,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	switch command {
 	case "help", "-h", "--help":
-		_, err := io.WriteString(stdout, usage)
+		modules := migrations.Modules()
+		_, err := fmt.Fprintf(stdout, usage, strings.Join(modules, ", "), modules[0])
 		return err
 	case "version":
 		_, err := fmt.Fprintln(stdout, version())

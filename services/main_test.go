@@ -262,6 +262,7 @@ type person struct {
 	auth         *authv1.ClientWithResponses
 	users        *usersv1.ClientWithResponses
 	transactions *transactionsv1.ClientWithResponses
+	token        string // "" for nobody
 	refresh      string
 }
 
@@ -307,7 +308,7 @@ func (s *teller) as(token string) *person {
 		return nil
 	}
 	client := &http.Client{Transport: s}
-	p := &person{}
+	p := &person{token: token}
 	var errs [3]error
 	p.auth, errs[0] = authv1.NewClientWithResponses(s.url, authv1.WithHTTPClient(client), authv1.WithRequestEditorFn(bearer))
 	p.users, errs[1] = usersv1.NewClientWithResponses(s.url, usersv1.WithHTTPClient(client), usersv1.WithRequestEditorFn(bearer))

@@ -28,6 +28,7 @@ import (
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
+	"example.com/groundwork/migrations"
 	"example.com/groundwork/pkg/problem"
 )
 
@@ -411,9 +412,9 @@ func production(t *testing.T) map[string]string {
 	env := map[string]string{
 		"BE_GROUNDWORK": "1", "ISSUER": "https://api.example.com", "REDIS_URL": "redis://127.0.0.1:1", "SMTP_URL": "smtps://mail.example.com:465",
 		"KEY_ENCRYPTION_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "HTTP_ADDR": free(t), "ADMIN_ADDR": free(t),
-		"AUTH_DATABASE_URL":         "postgres://groundwork_auth:x@127.0.0.1:1/x",
-		"USERS_DATABASE_URL":        "postgres://groundwork_users:x@127.0.0.1:1/x",
-		"TRANSACTIONS_DATABASE_URL": "postgres://groundwork_transactions:x@127.0.0.1:1/x",
+	}
+	for _, m := range migrations.Modules() {
+		env[strings.ToUpper(m)+"_DATABASE_URL"] = "postgres://" + migrations.Login(m) + ":x@127.0.0.1:1/x"
 	}
 	return env
 }

@@ -175,7 +175,7 @@ func TestARealGatewayRoutesWhatIsPublicAndNothingElse(t *testing.T) {
 	for _, method := range []string{"DELETE", "HEAD", "get"} {
 		probe(t, base, method, "/v1/users/me", "")
 	}
-	for _, module := range []string{"auth", "users", "transactions"} {
+	for _, module := range modules(t) {
 		probe(t, base, "GET", "/docs/"+module+"-v1.yaml", module)
 	}
 
@@ -284,7 +284,7 @@ func startGateway(t *testing.T, env ...string) string {
 	ctx, cancel := context.WithCancel(context.Background()) // t.Context ends before the cleanups
 	cmd := exec.CommandContext(ctx, caddy, "run", "--adapter", "caddyfile", "--config", file)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GATEWAY_HOST="+host, "GATEWAY_PORT="+port)
-	for _, module := range []string{"auth", "users", "transactions"} {
+	for _, module := range modules(t) {
 		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Module", module)
 			w.Header().Set("Seen-Uri", r.RequestURI)
