@@ -38,6 +38,9 @@ lint: $(LINT) ## look for mistakes
 check: ## all that CI does
 	@sh .ci/check
 
+module: ## write a whole module: make module NAME=invoices
+	@go run ./tools/fork module $(NAME) $(if $(PUBLIC),--public)
+
 remove: ## take a module out: make remove NAME=transactions
 	@go run ./tools/fork remove $(NAME)
 
@@ -50,4 +53,4 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate lint check reset remove
+.PHONY: help run demo test race generate lint check reset module remove

@@ -319,13 +319,14 @@ func shape(path string) string {
 // person is somebody with an access token, or nobody.
 type person struct {
 	url     string
+	token   string
 	client  *http.Client
 	refresh string // the token, when auth gave one
 }
 
 // as is somebody with this access token, "" for nobody.
 func (s *teller) as(token string) *person {
-	return &person{url: s.url, client: &http.Client{Transport: bearer{token, s}}}
+	return &person{url: s.url, token: token, client: &http.Client{Transport: bearer{token, s}}}
 }
 
 type bearer struct {

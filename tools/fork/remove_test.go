@@ -93,7 +93,7 @@ func TestNoModuleLeavesATrace(t *testing.T) {
 				t.Error("nothing is gone")
 			}
 			word := strings.ReplaceAll(m, "-", "_")
-			trace := regexp.MustCompile(fmt.Sprintf(`(?m)^.*(?:\bapi/%s\b|\bservices/%s\b|\bmigrations/%s\b|\b%sv[0-9]+\b|\b%s_%s\b|\b%s_(?:DATABASE_URL|URL|CLIENT_SECRET|UPSTREAM)\b|only with [a-z, -]*\b%s\b).*$`,
+			trace := regexp.MustCompile(fmt.Sprintf(`(?m)^.*(?:\bapi/%s\b|\bservices/%s\b|\bmigrations/%s\b|\b%sv[0-9]+\b|\b%s_%s\b|\b%s_(?:DATABASE_URL|URL|CLIENT_SECRET|UPSTREAM)\b|^\s*(?://|#|--|<!--|/\*)\s*only with [a-z, -]*\b%s\b).*$`,
 				m, m, m, word, made.Name, word, strings.ToUpper(word), m))
 			for name, content := range after {
 				if name == templateFile || strings.HasPrefix(name, "tools/fork/") || name == "CHANGELOG.md" || name == "README.md" {
