@@ -23,6 +23,8 @@ func readme(t *testing.T) string {
 
 var shellBlock = regexp.MustCompile("(?s)(<!-- story -->\n)?```sh\n(.*?)```")
 
+// only with auth:
+
 // TestTheReadmesStoryRuns runs the README's curl commands, as they stand there, against a running server.
 func TestTheReadmesStoryRuns(t *testing.T) {
 	t.Parallel()
@@ -56,14 +58,18 @@ func TestTheReadmesStoryRuns(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
+		// only with transactions:
 		if bytes.Count(out, []byte(`"amount":2500`)) < 2 || !bytes.Contains(bytes.ToLower(out), []byte("idempotent-replayed: true")) ||
 			!bytes.Contains(out, []byte(`"balance_after":7500`)) {
 			t.Errorf("the story ended otherwise:\n%s", out)
 		}
+		// end transactions
 		return
 	}
 	t.Fatal("the README has no story")
 }
+
+// end auth
 
 // TestTheReadmesCommandsAreChecked wants every other command in it to be a make target that the checks run.
 func TestTheReadmesCommandsAreChecked(t *testing.T) {

@@ -147,6 +147,7 @@ func TestAnOperationSaysWhichScopesItNeedsInABrowser(t *testing.T) {
 	t.Fatal("no operation of any contract needs a scope")
 }
 
+// only with auth, users:
 func TestAPastedTokenIsSentInABrowser(t *testing.T) {
 	browser(t)
 	var (
@@ -180,6 +181,8 @@ func TestAPastedTokenIsSentInABrowser(t *testing.T) {
 		t.Errorf("heard:\n%s\nwant:\n%s\n%s", got, want, complaints)
 	}
 }
+
+// end auth, users
 
 // The counter-test: an inline script, a foreign picture and an inline style stay out, and the tests above would see them tried.
 func TestWhatIsForeignStaysOutInABrowser(t *testing.T) {

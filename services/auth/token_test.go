@@ -122,10 +122,15 @@ func TestAMistakeOfOursIsAnOAuthErrorToo(t *testing.T) {
 
 func TestScopesCanBeNarrowed(t *testing.T) {
 	w := newWorld(t)
-	w.person("ada@example.com")
+	made, err := w.console().CreateIdentityWithResponse(t.Context(), authv1.NewIdentity{
+		Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user", "operator"},
+	})
+	if err != nil || made.StatusCode() != 200 {
+		t.Fatalf("%v %s", err, made.Body)
+	}
 	tokens := w.session("ada@example.com")
-	narrow, status := w.token("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "accounts:read profile:read accounts:read")
-	if status != 200 || narrow.Scope != "accounts:read profile:read" {
+	narrow, status := w.token("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "identities:write identities:write")
+	if status != 200 || narrow.Scope != "identities:write" {
 		t.Errorf("%d %q", status, narrow.Scope)
 	}
 	if wide, status := w.token("grant_type", "refresh_token", "refresh_token", *narrow.RefreshToken, "scope", ""); status != 200 || wide.Scope != tokens.Scope {
@@ -256,7 +261,7 @@ func TestWhatTheServerSaysOfItself(t *testing.T) {
 			t.Errorf("%s is not served", address)
 		}
 	}
-	if !slices.Contains(is.ScopesSupported, "accounts:write") || slices.Contains(is.ScopesSupported, "internal") {
+	if !slices.Contains(is.ScopesSupported, "identities:write") || slices.Contains(is.ScopesSupported, "internal") {
 		t.Errorf("the scopes are %v", is.ScopesSupported)
 	}
 }
