@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -165,27 +166,36 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("it never happened that %s", what)
 }
 
-// apart runs each module as a process of its own and returns the address of a gateway before them.
-func apart(t *testing.T, env map[string]string) (gateway string, modules map[string]*program) {
+// apart runs each module as a process of its own and returns the address of a gateway before them, which signs the tokens when auth is here.
+func apart(t *testing.T, env map[string]string, here ...string) (gateway string, running map[string]*program) {
 	t.Helper()
-	modules = map[string]*program{}
+	running = map[string]*program{}
 	targets := map[string]*httputil.ReverseProxy{}
 	owner := owners(t)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { targets[owner(r.URL.Path)].ServeHTTP(w, r) }))
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if target := targets[owner(r.URL.Path)]; target != nil {
+			target.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	}))
 	t.Cleanup(proxy.Close)
-	env = with(env, "ISSUER", proxy.URL)
+	env = maps.Clone(env)
+	if slices.Contains(here, "auth") {
+		env["ISSUER"] = proxy.URL
+	}
 	addresses := map[string]string{}
-	for _, m := range migrations.Modules() {
+	for _, m := range here {
 		addresses[m] = free(t)
 		u := &url.URL{Scheme: "http", Host: addresses[m]}
 		targets[m] = httputil.NewSingleHostReverseProxy(u)
 		env[strings.ToUpper(m)+"_URL"] = u.String()
-		env[strings.ToUpper(m)+"_CLIENT_SECRET"] = "a secret of " + m + " that is long enough"
+		env[strings.ToUpper(m)+"_CLIENT_SECRET"] = cmp.Or(env[strings.ToUpper(m)+"_CLIENT_SECRET"], "a secret of "+m+" that is long enough")
 	}
-	for _, m := range migrations.Modules() {
-		modules[m] = start(t, with(env, "HTTP_ADDR", addresses[m]), "--modules="+m)
+	for _, m := range here {
+		running[m] = start(t, with(env, "HTTP_ADDR", addresses[m]), "--modules="+m)
 	}
-	return proxy.URL, modules
+	return proxy.URL, running
 }
 
 // owners returns which module answers a path: the one whose contract has it, and auth when none has.
@@ -235,18 +245,36 @@ func TestTokensOfAnotherIssuer(t *testing.T) {
 			here = append(here, m)
 		}
 	}
+	const secret = "the secret of a module, which its issuer knows"
 	issuer := servertest.NewIssuer(t)
 	keys := chi.NewRouter()
 	server := httptest.NewServer(keys)
 	t.Cleanup(server.Close)
 	issuer.Name = server.URL
-	issuer.Provider(keys, "the secret of a module, which its issuer knows")
-	env := with(world(t), "ISSUER", issuer.Name)
-	for _, m := range here {
-		env[strings.ToUpper(m)+"_CLIENT_SECRET"] = "the secret of a module, which its issuer knows"
+	issuer.Provider(keys, secret)
+	world := func() map[string]string {
+		env := with(world(t), "ISSUER", issuer.Name)
+		for _, m := range here {
+			env[strings.ToUpper(m)+"_CLIENT_SECRET"] = secret
+		}
+		return env
 	}
-	p := start(t, env, "--modules="+strings.Join(here, ","))
-	s := &teller{t: t, url: p.url}
+	p := start(t, world(), "--modules="+strings.Join(here, ","))
+	gateway, running := apart(t, world(), here...)
+	together, separate := tellOf(t, issuer, p.url), tellOf(t, issuer, gateway)
+	if !slices.Equal(together, separate) {
+		t.Errorf("the modules behave differently together and apart:\ntogether:\n  %s\napart:\n  %s", strings.Join(together, "\n  "), strings.Join(separate, "\n  "))
+	}
+	noSecrets(t, p.logs.String())
+	for _, p := range running {
+		noSecrets(t, p.logs.String())
+	}
+}
+
+// tellOf tells the story with people whose tokens are from this issuer.
+func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
+	t.Helper()
+	s := &teller{t: t, url: address}
 	var scopes []string
 	for _, o := range theHouse(t).contracts(new([]string)) {
 		for _, scope := range o.scopes {
@@ -268,9 +296,13 @@ func TestTokensOfAnotherIssuer(t *testing.T) {
 			chapter.tell(s, c)
 		}
 	}
-	if status, d, _ := fetch(t, get(p.url+"/v1/nothing")); status != 404 {
-		t.Errorf("what is nowhere answers %d %s", status, d.Code)
+	nowhere, err := http.Get(address + "/v1/nothing")
+	s.must(err)
+	nowhere.Body.Close()
+	if nowhere.StatusCode != 404 {
+		t.Errorf("what is nowhere answers %d", nowhere.StatusCode)
 	}
+	return s.answers
 }
 
 // noSecrets looks for what must never be logged.
@@ -318,10 +350,12 @@ func shape(path string) string {
 
 // person is somebody with an access token, or nobody.
 type person struct {
-	url     string
-	token   string
-	client  *http.Client
-	refresh string // the token, when auth gave one
+	url    string
+	token  string
+	client *http.Client
+	// only with auth:
+	refresh string
+	// end auth
 }
 
 // as is somebody with this access token, "" for nobody.

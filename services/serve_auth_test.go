@@ -21,6 +21,7 @@ import (
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
+	"example.com/groundwork/migrations"
 )
 
 // TestEveryWayOfFailingIsAProblem asks the real modules wrongly in every way.
@@ -121,7 +122,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 func TestAPeerThatIsDownIsTold(t *testing.T) {
 	t.Parallel()
 	env := world(t)
-	gateway, modules := apart(t, env)
+	gateway, modules := apart(t, env, migrations.Modules()...)
 	s := &teller{t: t, url: gateway}
 	if out, err := command(t, env, "operator").CombinedOutput(); err != nil {
 		t.Fatalf("operator: %v\n%s", err, out)
@@ -231,7 +232,7 @@ func TestOneTrace(t *testing.T) {
 	server := httptest.NewServer(sink)
 	t.Cleanup(server.Close)
 	env := with(world(t), "OTEL_EXPORTER_OTLP_ENDPOINT", server.URL, "OTEL_METRICS_EXPORTER", "none", "OTEL_BSP_SCHEDULE_DELAY", "100")
-	gateway, _ := apart(t, env)
+	gateway, _ := apart(t, env, migrations.Modules()...)
 	s := &teller{t: t, url: gateway}
 	fred := s.join("fred@example.com")
 	traces := map[string][]string{"POST /v1/auth/register": {"insert registrations", "job registration-mail"}}

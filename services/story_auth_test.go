@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/migrations"
 )
 
 func (p *person) auth() *authv1.ClientWithResponses {
@@ -33,7 +34,7 @@ func TestMainStory(t *testing.T) {
 	t.Run("apart", func(t *testing.T) {
 		t.Parallel()
 		env := world(t)
-		gateway, modules := apart(t, env)
+		gateway, modules := apart(t, env, migrations.Modules()...)
 		separate = tell(t, env, gateway)
 		t.Cleanup(func() {
 			for _, p := range modules {

@@ -47,3 +47,8 @@ func (d *demo) pay(p *person, key, from, to string, amount int64) answer {
 	return d.call(p, "POST", "/v1/transactions",
 		object{"postings": []object{{"from": from, "to": to, "amount": amount, "currency": "EUR"}}}, header{"Idempotency-Key": key})
 }
+
+func (d *demo) code(a answer, status int, code string) {
+	d.want(a, status)
+	d.check(a.text("code") == code, "the code should be "+code)
+}

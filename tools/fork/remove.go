@@ -266,6 +266,9 @@ func withoutEntries(name string, content []byte, modulePath, module string) ([]b
 // cutOut takes ranges of bytes out of a text. One that lies in another goes with it.
 func cutOut(content []byte, cuts [][2]int) []byte {
 	slices.SortFunc(cuts, func(a, b [2]int) int { return b[0] - a[0] })
+	for i, c := range cuts {
+		cuts[i] = wholeLines(content, c)
+	}
 	for _, c := range cuts {
 		if slices.ContainsFunc(cuts, func(o [2]int) bool { return o != c && o[0] <= c[0] && c[1] <= o[1] }) {
 			continue
@@ -273,6 +276,21 @@ func cutOut(content []byte, cuts [][2]int) []byte {
 		content = append(content[:c[0]:c[0]], content[c[1]:]...)
 	}
 	return content
+}
+
+// wholeLines widens a range that leaves nothing of its lines but space.
+func wholeLines(content []byte, c [2]int) [2]int {
+	from, to := c[0], c[1]
+	for from > 0 && (content[from-1] == ' ' || content[from-1] == '\t') {
+		from--
+	}
+	for to < len(content) && (content[to] == ' ' || content[to] == '\t') {
+		to++
+	}
+	if from > 0 && content[from-1] == '\n' && to < len(content) && content[to] == '\n' {
+		return [2]int{from, to + 1}
+	}
+	return c
 }
 
 // tidied drops the imports that the cuts have left without a use, and formats what is left.
