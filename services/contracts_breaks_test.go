@@ -132,6 +132,7 @@ var conventionBreaks = map[string][]struct{ old, new, where, why string }{
 		{"x-sunset: '2026-12-31'", "x-sunset: '31.12.2026'", "DELETE /v1/things/{id}", "its x-sunset is no date"},
 		{"x-sunset: '2026-12-31'", "x-sunset: '2026-01-31'", "DELETE /v1/things/{id}", "goes before it is deprecated"},
 		{"      deprecated: true\n", "", "DELETE /v1/things/{id}", "has x-sunset and is not `deprecated: true`"},
+		{"      x-deprecated-reason: change its name to nothing.\n", "", "DELETE /v1/things/{id}", "is deprecated without an x-deprecated-reason"},
 		{"x-successor: /v1/things/{id}", "x-successor: /v2/things/{id}", "DELETE /v1/things/{id}", "names the successor /v2/things/{id}, which is a path of no contract"},
 	},
 }

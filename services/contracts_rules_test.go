@@ -322,7 +322,7 @@ func scopes(c contract, say say) {
 	}
 }
 
-// deprecations are held to what pkg/httpserver tells callers (Deprecation, Sunset, Link) and oasdiff asks before an operation may go.
+// deprecations have what pkg/httpserver tells callers, the generated client says, and oasdiff asks before an operation may go.
 func deprecations(c contract, say say) {
 	for _, o := range c.operations {
 		dates := map[string]time.Time{}
@@ -339,6 +339,9 @@ func deprecations(c contract, say say) {
 		}
 		if o.Deprecated && !dates["x-sunset"].After(dates["x-deprecated-since"]) {
 			say(o.String(), "goes before it is deprecated: x-sunset is later than x-deprecated-since")
+		}
+		if reason, _ := o.Extensions["x-deprecated-reason"].(string); o.Deprecated && reason == "" {
+			say(o.String(), "is deprecated without an x-deprecated-reason, which Go callers read in their editor: say what to use instead")
 		}
 		successor, there := o.Extensions["x-successor"].(string)
 		if there && !slices.ContainsFunc(c.all.contracts(new([]string)), func(o operation) bool { return o.path == successor }) {
