@@ -40,6 +40,7 @@ var conventionBreaks = map[string][]struct{ old, new, where, why string }{
 		{"        name: {type: string, minLength", "        firstName: {type: string, minLength", "POST /v1/things firstName", "is not snake_case"},
 		{"        has_more: {type: boolean}", "        HasMore: {type: boolean}", "GET /v1/things page/HasMore", "is not snake_case"},
 		{"      name: cursor", "      name: pageCursor", "GET /v1/things pageCursor", "is not as a name in the query is"},
+		{"      name: cursor\n      in: query", "      name: __Secure-Cursor\n      in: cookie", "GET /v1/things __Secure-Cursor", "is not as a name in the cookie is"},
 		{"      name: If-Match", "      name: if_match", "PATCH /v1/things/{id} if_match", "is not as a name in the header is"},
 		{"            Location:", "            x_location:", "POST /v1/things 201 x_location", "is not Capitalized-Words"},
 	},
@@ -58,6 +59,7 @@ var conventionBreaks = map[string][]struct{ old, new, where, why string }{
 		{"        '204': {description: It is gone.}\n        default: {$ref: '#/components/responses/Problem'}", "        '204': {description: It is gone.}", "DELETE /v1/things/{id}", "has no `default` answer of Problem"},
 		{"application/problem+json", "application/json", "GET /v1/things", "has no `default` answer of Problem as application/problem+json"},
 		{"'204': {description: It is gone.}", "'204': {description: It is gone.}\n        '404': {description: It was never there.}", "DELETE /v1/things/{id}", "spells out 404"},
+		{"      x-successor: /v1/things/{id}\n      security:\n        - oauth2: ['things:write']\n      responses:\n", "      x-errors: oauth\n      responses:\n        '403': {description: No.}\n", "DELETE /v1/things/{id}", "spells out 403"},
 		{"      operationId: deleteThing", "      operationId: deleteThing\n      x-errors: oauth", "DELETE /v1/things/{id}", "has no `default` answer of OAuthError as application/json"},
 	},
 	"a problem is the same everywhere": {

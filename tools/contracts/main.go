@@ -215,7 +215,7 @@ func noted(file, module, version string, lines []string) ([]byte, error) {
 		return nil, err
 	}
 	if bytes.Contains(before, []byte("\n## "+version+"\n")) {
-		return nil, fmt.Errorf("%s has a section %s already: a release is noted once", file, version)
+		return nil, fmt.Errorf("%s has a section %s already: a release is noted once, so take a version that is not taken", file, version)
 	}
 	return []byte(head + "\n## " + version + "\n\n" + strings.Join(lines, "") + strings.TrimPrefix(string(before), head)), nil
 }
