@@ -7,6 +7,8 @@ LOCAL := .local/bin/local
 BUILD_LOCAL := go build -o $(LOCAL) ./deploy/local
 LINT_VERSION := v2.15.0
 LINT := .local/bin/golangci-lint-$(LINT_VERSION)
+OASDIFF_VERSION := v1.35.0
+OASDIFF := .local/bin/oasdiff-$(OASDIFF_VERSION)
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +35,17 @@ generate: ## make the code from the contracts
 	@go generate ./api/...
 
 lint: $(LINT) ## look for mistakes
-	@$(LINT) run ./...
+	@$(LINT) run --allow-parallel-runners ./...
+
+breaking: $(OASDIFF) ## say which contract breaks callers of the last release
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts breaking
+
+# What the API's callers see change since the last release, as Markdown; and, in a release, that noted and the contracts kept.
+api-changelog: $(OASDIFF)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts changelog
+
+snapshot: $(OASDIFF)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts snapshot $(VERSION)
 
 check: ## all that CI does
 	@sh .ci/check
@@ -53,4 +65,9 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate lint check reset module remove
+$(OASDIFF):
+	@echo "building oasdiff $(OASDIFF_VERSION), once"
+	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
+	@mv .local/bin/oasdiff $(OASDIFF)
+
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check reset module remove

@@ -18,6 +18,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/migrations"
@@ -38,7 +39,7 @@ var modules = map[string]struct {
 	calls []string
 	make  func(*app) (mounted, error)
 }{
-	"auth":         {map[string][]byte{"v1": authv1.Spec}, []string{"users"}, (*app).auth},
+	"auth":         {map[string][]byte{"v1": authv1.Spec, "v2": authv2.Spec}, []string{"users"}, (*app).auth},
 	"users":        {map[string][]byte{"v1": usersv1.Spec}, []string{"auth"}, (*app).users},
 	"transactions": {map[string][]byte{"v1": transactionsv1.Spec}, []string{"auth", "users"}, (*app).transactions},
 }

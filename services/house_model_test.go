@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// model is the house with two modules more, books and shelves, which the walls' breaks break: so they break something whatever modules a fork
+// withBooks is the house with two modules more, books and shelves, which the walls' breaks break: so they break something whatever modules a fork
 // has.
-func model(house files) files {
+func withBooks(house files) files {
 	house = maps.Clone(house)
 	maps.Copy(house, files{
 		"api/books/v1/openapi.yaml":       booksContract,

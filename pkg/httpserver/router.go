@@ -1,6 +1,6 @@
 // Package httpserver is the way a request takes before a module's handler sees it and after: the router with what every answer has
-// (router.go), the contract that names and checks it (contract.go, body.go), health (health.go), and a server that starts and drains
-// (server.go). It serves modules and knows none.
+// (router.go), the contract that names and checks it (contract.go, body.go) and says when it goes (deprecation.go), health (health.go), and
+// a server that starts and drains (server.go). It serves modules and knows none.
 package httpserver
 
 import (
@@ -162,6 +162,9 @@ func logged(log *slog.Logger) func(http.Handler) http.Handler {
 				}
 				if info.Code != "" {
 					attrs = append(attrs, slog.String("code", info.Code))
+				}
+				if info.Deprecated { // who has to change before the operation can go
+					attrs = append(attrs, slog.Bool("deprecated", true), slog.String("client", info.ClientID))
 				}
 				if ww.Status() >= 500 || info.Code == "internal" {
 					level = slog.LevelError

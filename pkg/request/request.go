@@ -25,10 +25,12 @@ type Info struct {
 	Pattern     string // the route, such as /v1/accounts/{id}; empty until it is known
 	Body        []byte // raw, before anything decoded it
 	OAuthErrors bool   // errors are answered as RFC 6749 words them, not as RFC 9457
+	Deprecated  bool   // the operation goes away one day
 
-	Caller string // who sent it: a principal's kind ("user", "module"), empty when anonymous
-	Code   string // the problem that was answered
-	Err    error  // its cause, for the log only
+	Caller   string // who sent it: a principal's kind ("user", "module"), empty when anonymous
+	ClientID string // the program that the caller's token was given to
+	Code     string // the problem that was answered
+	Err      error  // its cause, for the log only
 }
 
 type key struct{}

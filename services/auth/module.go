@@ -1,6 +1,7 @@
 // Package auth decides who may come in.
 //
-// It serves registration, login, tokens and the public keys that verify them (api/auth/v1). It keeps registrations, identities with their
+// It serves registration, login, tokens and the public keys that verify them (api/auth/v1, and
+// api/auth/v2 where it changed). It keeps registrations, identities with their
 // passwords, sessions, signing keys and audit events in the schema auth; addresses and private keys as ciphertexts. Failed logins are
 // counted in Redis.
 //
@@ -8,7 +9,7 @@
 // It calls users, to provision a profile when an address is confirmed (jobs_users.go).
 // end users
 //
-// Read first: handlers.go, handlers_tokens.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
+// Read first: handlers.go, handlers_tokens.go, handlers_v2.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
 package auth
 
 import (
@@ -23,6 +24,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/jobs"
@@ -95,13 +97,18 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	return m, nil
 }
 
-// Routes adds the contract's operations to r.
+// Routes adds the operations of both contracts to r.
 func (m *Module) Routes(r chi.Router) {
 	authv1.HandlerWithOptions(
 		authv1.NewStrictHandlerWithOptions(m, nil, authv1.StrictHTTPServerOptions{
 			RequestErrorHandlerFunc: httpserver.BadBody, ResponseErrorHandlerFunc: problem.Write,
 		}),
 		authv1.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
+	authv2.HandlerWithOptions(
+		authv2.NewStrictHandlerWithOptions(v2{m}, nil, authv2.StrictHTTPServerOptions{
+			RequestErrorHandlerFunc: httpserver.BadBody, ResponseErrorHandlerFunc: problem.Write,
+		}),
+		authv2.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
 }
 
 // Jobs is the module's background work, such as mails and sweeping up.

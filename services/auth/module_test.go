@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/cache"
 	"example.com/groundwork/pkg/httpserver"
@@ -117,7 +118,7 @@ func (w *world) another() *instance {
 		w.t.Fatal(err)
 	}
 	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}})
-	if err := guard.Mount(router, m.Routes, authv1.Spec); err != nil {
+	if err := guard.Mount(router, m.Routes, authv1.Spec, authv2.Spec); err != nil {
 		w.t.Fatal(err)
 	}
 	network.Here("auth", router)
@@ -142,11 +143,10 @@ func (i *instance) as(access string) *authv1.ClientWithResponses {
 	return i.client(servertest.Bearer(access))
 }
 
-// console gets a token as the command line does.
-func (i *instance) console() *authv1.ClientWithResponses {
+// consoleToken gets a token as the command line does.
+func (i *instance) consoleToken() string {
 	i.t.Helper()
-	tokens := i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret)
-	return i.as(tokens.AccessToken)
+	return i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret).AccessToken
 }
 
 // form sends a form to the token endpoint and expects a status.
@@ -206,16 +206,16 @@ func (i *instance) login(email, password, from string) *authv1.LoginResponse {
 }
 
 // person is somebody with an account, made by the console.
-func (i *instance) person(email string, roles ...authv1.NewIdentityRoles) authv1.Identity {
+func (i *instance) person(email string, roles ...string) authv2.Identity {
 	i.t.Helper()
 	if roles == nil {
-		roles = []authv1.NewIdentityRoles{"user"}
+		roles = []string{"user"}
 	}
-	r, err := i.console().CreateIdentityWithResponse(i.t.Context(), authv1.NewIdentity{Email: email, Password: password, Roles: roles, Replace: new(true)})
-	if err != nil || r.JSON200 == nil {
-		i.t.Fatalf("making an account: %v %s", err, r.Body)
+	r := putV2(i, i.consoleToken(), email, password, true, roles...)
+	if r.identity == nil {
+		i.t.Fatalf("making an account: %d %s", r.status, r.code)
 	}
-	return *r.JSON200
+	return *r.identity
 }
 
 // session is a login that succeeds.
@@ -501,88 +501,6 @@ func TestATokenFromAMailIsGoodForADay(t *testing.T) {
 	}
 }
 
-func TestTheConsoleMakesAndMendsAccounts(t *testing.T) {
-	w := working(t)
-	user := w.person("ada@example.com")
-	tokens := w.session("ada@example.com")
-	in := authv1.NewIdentity{Email: "eve@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"operator"}}
-	if r, err := w.as(tokens.AccessToken).CreateIdentityWithResponse(t.Context(), in); err != nil || r.StatusCode() != 403 {
-		t.Errorf("a user makes an operator: %d", r.StatusCode())
-	}
-	if r, err := w.public.CreateIdentityWithResponse(t.Context(), in); err != nil || r.StatusCode() != 401 {
-		t.Errorf("nobody makes an operator: %d", r.StatusCode())
-	}
-	in.Password = "short"
-	if r, err := w.console().CreateIdentityWithResponse(t.Context(), in); err != nil || r.StatusCode() != 422 {
-		t.Errorf("a short password: %d", r.StatusCode())
-	}
-
-	// only with users:
-	w.told(user.Id.String())
-	// end users
-	for says, c := range map[string]struct {
-		in     authv1.NewIdentity
-		status int
-	}{
-		"the same once more":         {authv1.NewIdentity{Email: "Ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}}, 200},
-		"another role, unasked":      {authv1.NewIdentity{Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"operator"}}, 409},
-		"another password, unasked":  {authv1.NewIdentity{Email: "ada@example.com", Password: password + "!", Roles: []authv1.NewIdentityRoles{"user"}}, 409},
-		"an account without a role":  {authv1.NewIdentity{Email: "zoe@example.com", Password: password, Roles: []authv1.NewIdentityRoles{}}, 422},
-		"a role twice for one human": {authv1.NewIdentity{Email: "zoe@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user", "user"}}, 422},
-	} {
-		r, err := w.console().CreateIdentityWithResponse(t.Context(), c.in)
-		if err != nil || r.StatusCode() != c.status || c.status == 409 && r.ApplicationproblemJSONDefault.Code != "account-exists" {
-			t.Errorf("%s: %d %s", says, r.StatusCode(), r.Body)
-		}
-	}
-	tokens, status := w.refresh(*tokens.RefreshToken)
-	if status != 200 {
-		t.Errorf("what changed nothing ended a session: %d", status)
-	}
-	again := w.person("ADA@example.com", "user", "operator")
-	if again.Id != user.Id || !again.CreatedAt.Equal(user.CreatedAt) || !slices.Equal(again.Roles, []string{"user", "operator"}) {
-		t.Errorf("first %+v, then %+v", user, again)
-	}
-	if _, status := w.refresh(*tokens.RefreshToken); status != 400 {
-		t.Errorf("a session from before: %d", status)
-	}
-	if m := w.mailed("ada@example.com", 1); !strings.Contains(m.Subject, "changed by an operator") {
-		t.Errorf("the owner reads %q", m.Subject)
-	}
-	if fresh := w.session("ada@example.com"); !strings.Contains(fresh.Scope, "identities:write") {
-		t.Errorf("the new session may do %q", fresh.Scope)
-	}
-	if r, err := w.as(w.session("ada@example.com").AccessToken).CreateIdentityWithResponse(t.Context(),
-		authv1.NewIdentity{Email: "bob@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}}); err != nil || r.JSON200 == nil {
-		t.Errorf("an operator makes an account: %s", r.Body)
-	}
-	if got := w.audited(user.Id.String()); got != "identity.made session.begun identity.replaced session.begun session.begun" {
-		t.Errorf("audited: %s", got)
-	}
-	if actors := one[string](w, `select string_agg(actor, ' ' order by id) from auth.audit_events where kind like 'identity.%'`); actors != "console console "+user.Id.String() {
-		t.Errorf("accounts were put by %s", actors)
-	}
-}
-
-func TestOneAccountIsMadeBySeveralAtOnce(t *testing.T) {
-	w := newWorld(t)
-	console := w.console()
-	var all sync.WaitGroup
-	for range 6 {
-		all.Go(func() {
-			r, err := console.CreateIdentityWithResponse(t.Context(), authv1.NewIdentity{Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}})
-			if err != nil || r.StatusCode() != 200 && r.StatusCode() != 409 {
-				t.Errorf("%d %s", r.StatusCode(), r.Body)
-			}
-		})
-	}
-	all.Wait()
-	if n := one[int](w, `select count(*) from auth.identities`); n != 1 {
-		t.Errorf("%d identities", n)
-	}
-	w.session("ada@example.com")
-}
-
 func TestInstancesThatStartAtOnceShareTheirKeys(t *testing.T) {
 	w := newWorld(t)
 	instances := []*instance{w.instance, w.another(), w.another(), w.another()}
@@ -608,8 +526,8 @@ func TestInstancesThatStartAtOnceShareTheirKeys(t *testing.T) {
 		if status != 200 {
 			t.Fatalf("one instance's token in another: %d", status)
 		}
-		if r, err := instances[0].as(next.AccessToken).CreateIdentityWithResponse(t.Context(), authv1.NewIdentity{Email: "x@example.com", Password: password}); err != nil || r.StatusCode() != 403 {
-			t.Errorf("one instance's access token in another: %d", r.StatusCode())
+		if r := putV2(instances[0], next.AccessToken, "x@example.com", password, false, "user"); r.status != 403 {
+			t.Errorf("one instance's access token in another: %d", r.status)
 		}
 		tokens = next
 	}

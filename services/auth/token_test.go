@@ -122,12 +122,7 @@ func TestAMistakeOfOursIsAnOAuthErrorToo(t *testing.T) {
 
 func TestScopesCanBeNarrowed(t *testing.T) {
 	w := newWorld(t)
-	made, err := w.console().CreateIdentityWithResponse(t.Context(), authv1.NewIdentity{
-		Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user", "operator"},
-	})
-	if err != nil || made.StatusCode() != 200 {
-		t.Fatalf("%v %s", err, made.Body)
-	}
+	w.person("ada@example.com", "user", "operator")
 	tokens := w.session("ada@example.com")
 	narrow, status := w.token("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "identities:write identities:write")
 	if status != 200 || narrow.Scope != "identities:write" {

@@ -267,6 +267,8 @@ type VerifyEmail struct {
 type VerifyEmailJSONRequestBody = VerifyEmail
 
 // CreateIdentityJSONRequestBody defines body for CreateIdentity for application/json ContentType.
+//
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 type CreateIdentityJSONRequestBody = NewIdentity
 
 // LoginJSONRequestBody defines body for Login for application/json ContentType.
@@ -385,20 +387,28 @@ type ClientInterface interface {
 
 	// CreateIdentityWithBody Make an account without the mail
 	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentityWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateIdentity Make an account without the mail
+	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
 	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentity(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// LoginWithBody Trade an address and a password for tokens
@@ -549,11 +559,14 @@ func (c *Client) VerifyEmail(ctx context.Context, body VerifyEmailJSONRequestBod
 
 // CreateIdentityWithBody Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *Client) CreateIdentityWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateIdentityRequestWithBody(c.Server, contentType, body)
 	if err != nil {
@@ -568,11 +581,14 @@ func (c *Client) CreateIdentityWithBody(ctx context.Context, contentType string,
 
 // CreateIdentity Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *Client) CreateIdentity(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateIdentityRequest(c.Server, body)
 	if err != nil {
@@ -1151,20 +1167,28 @@ type ClientWithResponsesInterface interface {
 
 	// CreateIdentityWithBodyWithResponse Make an account without the mail
 	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentityWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error)
 
 	// CreateIdentityWithResponse Make an account without the mail
+	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
 	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentityWithResponse(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error)
 
 	// LoginWithBodyWithResponse Trade an address and a password for tokens
@@ -1723,11 +1747,15 @@ func (c *ClientWithResponses) VerifyEmailWithResponse(ctx context.Context, body 
 
 // CreateIdentityWithBodyWithResponse Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+//
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *ClientWithResponses) CreateIdentityWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error) {
 	rsp, err := c.CreateIdentityWithBody(ctx, contentType, body, reqEditors...)
 	if err != nil {
@@ -1738,11 +1766,14 @@ func (c *ClientWithResponses) CreateIdentityWithBodyWithResponse(ctx context.Con
 
 // CreateIdentityWithResponse Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *ClientWithResponses) CreateIdentityWithResponse(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error) {
 	rsp, err := c.CreateIdentity(ctx, body, reqEditors...)
 	if err != nil {
@@ -2204,6 +2235,8 @@ type ServerInterface interface {
 	VerifyEmail(w http.ResponseWriter, r *http.Request)
 	// CreateIdentity Make an account without the mail
 	// (POST /v1/auth/identities)
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentity(w http.ResponseWriter, r *http.Request)
 	// Login Trade an address and a password for tokens
 	// (POST /v1/auth/login)
@@ -2246,6 +2279,8 @@ func (_ Unimplemented) VerifyEmail(w http.ResponseWriter, r *http.Request) {
 
 // CreateIdentity Make an account without the mail
 // (POST /v1/auth/identities)
+//
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (_ Unimplemented) CreateIdentity(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
@@ -2916,6 +2951,8 @@ type StrictServerInterface interface {
 	VerifyEmail(ctx context.Context, request VerifyEmailRequestObject) (VerifyEmailResponseObject, error)
 	// CreateIdentity Make an account without the mail
 	// (POST /v1/auth/identities)
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentity(ctx context.Context, request CreateIdentityRequestObject) (CreateIdentityResponseObject, error)
 	// Login Trade an address and a password for tokens
 	// (POST /v1/auth/login)
