@@ -344,7 +344,7 @@ func (s *teller) join(email string) *person {
 	password := "the long password of " + email
 	registered, err := nobody.auth.RegisterWithResponse(ctx, authv1.Credentials{Email: email, Password: password})
 	s.wants(202, registered, err)
-	early, err := nobody.auth.LoginWithResponse(ctx, authv1.Credentials{Email: email, Password: password})
+	early, err := nobody.auth.LoginWithResponse(ctx, authv1.Login{Email: email, Password: password})
 	s.wants(401, early, err)
 	verified, err := nobody.auth.VerifyEmailWithResponse(ctx, authv1.VerifyEmail{Token: s.mail(email)})
 	s.wants(204, verified, err)
@@ -353,7 +353,7 @@ func (s *teller) join(email string) *person {
 
 func (s *teller) login(email, password string) *person {
 	s.t.Helper()
-	tokens, err := s.as("").auth.LoginWithResponse(s.t.Context(), authv1.Credentials{Email: strings.ToUpper(email), Password: password})
+	tokens, err := s.as("").auth.LoginWithResponse(s.t.Context(), authv1.Login{Email: strings.ToUpper(email), Password: password})
 	s.wants(200, tokens, err)
 	p := s.as(tokens.JSON200.AccessToken)
 	p.refresh = *tokens.JSON200.RefreshToken
@@ -432,11 +432,11 @@ func tell(t *testing.T, env map[string]string, address string) []string {
 	s.wants(200, list, err)
 
 	// A session ends.
-	fresh, err := alice.auth.IssueTokenWithFormdataBodyWithResponse(ctx, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: &alice.refresh})
+	fresh, err := alice.auth.IssueTokenWithFormdataBodyWithResponse(ctx, nil, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: &alice.refresh})
 	s.wants(200, fresh, err)
 	bye, err := alice.auth.LogoutWithResponse(ctx)
 	s.wants(204, bye, err)
-	refused, err := alice.auth.IssueTokenWithFormdataBodyWithResponse(ctx, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: fresh.JSON200.RefreshToken})
+	refused, err := alice.auth.IssueTokenWithFormdataBodyWithResponse(ctx, nil, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: fresh.JSON200.RefreshToken})
 	s.wants(400, refused, err)
 	anonymous, err := s.as("").transactions.ListAccountsWithResponse(ctx, nil)
 	s.wants(401, anonymous, err)

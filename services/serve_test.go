@@ -97,7 +97,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 	p := start(t, env)
 	s := &teller{t: t, url: p.url}
 	_ = s.join("dora@example.com")
-	tokens, err := s.as("").auth.LoginWithResponse(t.Context(), authv1.Credentials{Email: "dora@example.com", Password: "the long password of dora@example.com"})
+	tokens, err := s.as("").auth.LoginWithResponse(t.Context(), authv1.Login{Email: "dora@example.com", Password: "the long password of dora@example.com"})
 	s.wants(200, tokens, err)
 	token := tokens.JSON200.AccessToken
 	const marker = "mArKeR"
