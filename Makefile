@@ -19,6 +19,11 @@ run: ## start what is missing, migrate, serve, and print where to go
 demo: ## tell the main story to the running server
 	@go run ./deploy/demo
 
+# only with auth:
+web: ## serve the example of a web front end at http://localhost:3000
+	@go run ./deploy/web
+# end auth
+
 test: ## everything, on a throwaway Postgres and Redis
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test $(TESTFLAGS) ./...
@@ -26,6 +31,10 @@ test: ## everything, on a throwaway Postgres and Redis
 race: ## the same under the race detector
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test -race $(TESTFLAGS) ./...
+
+browser: ## try every page in a real Chromium
+	@$(BUILD_LOCAL)
+	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
 
 generate: ## make the code from the contracts
 	@go generate ./api/...
@@ -45,4 +54,4 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate lint check reset
+.PHONY: help run demo web test race browser generate lint check reset
