@@ -53,8 +53,11 @@ func NewOrigins(list []string) (Origins, error) {
 	return o, nil
 }
 
-var errOrigin = problem.Forbidden.New("cross-origin-refused",
-	"Pages of this origin may not send this request: the origin is not in ALLOWED_ORIGINS, or no operation has this method or header.")
+var (
+	errForeign = problem.Forbidden.New("cross-origin-refused", "A page of an origin that is not in ALLOWED_ORIGINS sent this.")
+	errAsked   = problem.Forbidden.New("cross-origin-refused",
+		"A page may not send this request: its origin is not in ALLOWED_ORIGINS, or no operation has this method or header.")
+)
 
 // guard stands before everything that a page could reach. It answers preflights, before anybody asks for a token or counts the request
 // (they cost no more than a 404 does); it adds what lets a listed page read an answer, whatever the answer is; and it refuses what
@@ -67,7 +70,7 @@ func (o Origins) guard(next http.Handler) http.Handler {
 	preflights := leave.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	requests := leave.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := forgery.Check(r); err != nil {
-			problem.Write(w, r, errOrigin.Because(err))
+			problem.Write(w, r, errForeign.Because(err))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -94,7 +97,7 @@ type refusal struct {
 
 func (w *refusal) WriteHeader(status int) {
 	if status == http.StatusForbidden {
-		problem.Write(w.ResponseWriter, w.r, errOrigin)
+		problem.Write(w.ResponseWriter, w.r, errAsked)
 		return
 	}
 	w.ResponseWriter.WriteHeader(status)
