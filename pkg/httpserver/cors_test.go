@@ -109,7 +109,7 @@ func TestNobodyElseGetsLeave(t *testing.T) {
 		for _, origin := range []string{
 			"https://evil.example", "null", "*", "https://app.example.com.evil.example", "https://evilapp.example.com", "http://app.example.com",
 			"https://app.example.com:444", "https://app.example.com/", "https://APP.example.com", "https://sub.app.example.com", "https://app.example.com, https://evil.example",
-			w.URL + "0",
+			w.URL + "0", "",
 		} {
 			asked, body := w.send(t, "OPTIONS /v1/things", "", "Origin: "+origin, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization")
 			if d := isProblem(t, asked, body, 403, "cross-origin-refused"); !strings.Contains(d.Detail, "ALLOWED_ORIGINS") {
