@@ -18,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	// only with transactions:
 	"github.com/google/uuid"
+	// end transactions
 	"github.com/jackc/pgx/v5"
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
