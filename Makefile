@@ -23,6 +23,11 @@ demo: ## tell the main story to the running server
 	@go run ./deploy/demo
 # end auth
 
+# only with auth:
+web: ## serve the example of a web front end at http://localhost:3000
+	@go run ./deploy/web
+# end auth
+
 test: ## everything, on a throwaway Postgres and Redis
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test $(TESTFLAGS) ./...
@@ -30,6 +35,10 @@ test: ## everything, on a throwaway Postgres and Redis
 race: ## the same under the race detector
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test -race $(TESTFLAGS) ./...
+
+browser: ## try every page in a real Chromium
+	@$(BUILD_LOCAL)
+	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
 
 generate: ## make the code from the contracts
 	@go generate ./api/...
@@ -70,4 +79,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check reset module remove
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check reset module remove browser web

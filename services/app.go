@@ -81,6 +81,7 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 	}
 	a.router = httpserver.NewRouter(httpserver.Options{
 		Log: log, Timeout: c.requestTimeout, TrustedProxies: c.trustedProxies, HTTPS: strings.HasPrefix(c.issuer, "https://"),
+		Origins: c.allowedOrigins,
 	})
 	if err := a.connect(); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/seal"
 )
@@ -42,6 +43,7 @@ type config struct {
 	drainDelay      time.Duration
 	shutdownTimeout time.Duration
 	trustedProxies  []string
+	allowedOrigins  httpserver.Origins
 	logLevel        slog.Level
 	pushTraces      bool
 	pushMetrics     bool
@@ -109,6 +111,7 @@ func settings(c *config) []setting {
 		setting{"DRAIN_DELAY", "5s", "0s", "from unready to taking no more requests, at the end", false, duration(&c.drainDelay, 0, 5*time.Minute)},
 		setting{"SHUTDOWN_TIMEOUT", "20s", "", "what requests and jobs in flight get to finish, at the end", false, duration(&c.shutdownTimeout, time.Second, 10*time.Minute)},
 		setting{"TRUSTED_PROXIES", "", "", "networks (CIDR, commas between) whose X-Forwarded-For is believed", false, prefixes(&c.trustedProxies)},
+		setting{"ALLOWED_ORIGINS", "", "http://localhost:3000", "web origins (commas between) whose pages may call the API: docs/browsers.md", false, origins(&c.allowedOrigins)},
 		setting{"LOG_LEVEL", "info", "", "debug, info, warn or error", false, func(v string) error { return c.logLevel.UnmarshalText([]byte(v)) }},
 		setting{"OTEL_EXPORTER_OTLP_ENDPOINT", "", "", "collector for traces and metrics; silent when absent. The other OTEL_EXPORTER_OTLP_* are read too", false, push(&c.pushTraces, &c.pushMetrics)},
 		setting{"OTEL_SDK_DISABLED", "false", "", "`true`: push nothing", false, disable(&c.pushTraces, &c.pushMetrics, "true")},

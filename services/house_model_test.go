@@ -24,7 +24,7 @@ func withBooks(house files) files {
 	insert := func(name, before, text string) {
 		house[name] = strings.Replace(house[name], before, before+"\n"+text, 1)
 	}
-	insert("deploy/gateway/Caddyfile", `map "{method} {path}" {module} {`, `		"GET /v1/books/mine" books`)
+	insert("deploy/gateway/Caddyfile", `map "{meant} {path}" {module} {`, `		"GET /v1/books/mine" books`)
 	// only with auth:
 	insert("services/auth/roles.go", "var permissions = map[string][]string{", `	"reader": {"books:read", "books:write"},`)
 	// end auth

@@ -457,7 +457,7 @@ func packageComments(f files) (wrong []string) {
 var codesByStatus = map[int][]string{
 	400: {"malformed-json", "token-invalid", "invalid-parameter", "invalid-cursor", "idempotency-key-missing", "idempotency-key-invalid"},
 	401: {"unauthenticated", "invalid-credentials", "step-up-required"},
-	403: {"insufficient-scope"},
+	403: {"insufficient-scope", "cross-origin-refused"},
 	404: {"not-found"},
 	405: {"method-not-allowed"},
 	406: {"not-acceptable"},

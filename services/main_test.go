@@ -166,9 +166,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("it never happened that %s", what)
 }
 
-// apart runs each module as a process of its own and returns the address of a gateway before them, which signs the tokens when auth is here.
+// apart runs modules, all when none is named, as a process each and returns the address of a gateway before them. With auth among them it
+// is whose tokens they believe.
 func apart(t *testing.T, env map[string]string, here ...string) (gateway string, running map[string]*program) {
 	t.Helper()
+	if len(here) == 0 {
+		here = migrations.Modules()
+	}
 	running = map[string]*program{}
 	targets := map[string]*httputil.ReverseProxy{}
 	owner := owners(t)

@@ -21,7 +21,6 @@ import (
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
-	"example.com/groundwork/migrations"
 )
 
 // TestEveryWayOfFailingIsAProblem asks the real modules wrongly in every way.
@@ -31,7 +30,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 	p := start(t, env)
 	s := &teller{t: t, url: p.url}
 	_ = s.join("dora@example.com")
-	tokens, err := s.as("").auth().LoginWithResponse(t.Context(), authv1.Credentials{Email: "dora@example.com", Password: "the long password of dora@example.com"})
+	tokens, err := s.as("").auth().LoginWithResponse(t.Context(), authv1.Login{Email: "dora@example.com", Password: "the long password of dora@example.com"})
 	s.wants(200, tokens, err)
 	token := tokens.JSON200.AccessToken
 	const marker = "mArKeR"
@@ -122,7 +121,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 func TestAPeerThatIsDownIsTold(t *testing.T) {
 	t.Parallel()
 	env := world(t)
-	gateway, modules := apart(t, env, migrations.Modules()...)
+	gateway, modules := apart(t, env)
 	s := &teller{t: t, url: gateway}
 	if out, err := command(t, env, "operator").CombinedOutput(); err != nil {
 		t.Fatalf("operator: %v\n%s", err, out)
@@ -232,7 +231,7 @@ func TestOneTrace(t *testing.T) {
 	server := httptest.NewServer(sink)
 	t.Cleanup(server.Close)
 	env := with(world(t), "OTEL_EXPORTER_OTLP_ENDPOINT", server.URL, "OTEL_METRICS_EXPORTER", "none", "OTEL_BSP_SCHEDULE_DELAY", "100")
-	gateway, _ := apart(t, env, migrations.Modules()...)
+	gateway, _ := apart(t, env)
 	s := &teller{t: t, url: gateway}
 	fred := s.join("fred@example.com")
 	traces := map[string][]string{"POST /v1/auth/register": {"insert registrations", "job registration-mail"}}

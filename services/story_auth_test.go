@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	authv1 "example.com/groundwork/api/auth/v1"
-	"example.com/groundwork/migrations"
 )
 
 func (p *person) auth() *authv1.ClientWithResponses {
@@ -34,7 +33,7 @@ func TestMainStory(t *testing.T) {
 	t.Run("apart", func(t *testing.T) {
 		t.Parallel()
 		env := world(t)
-		gateway, modules := apart(t, env, migrations.Modules()...)
+		gateway, modules := apart(t, env)
 		separate = tell(t, env, gateway)
 		t.Cleanup(func() {
 			for _, p := range modules {
@@ -74,11 +73,11 @@ func (s *teller) gather(env map[string]string) cast {
 func (s *teller) farewell(c cast) {
 	s.t.Helper()
 	ctx := s.t.Context()
-	fresh, err := c.alice.auth().IssueTokenWithFormdataBodyWithResponse(ctx, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: &c.alice.refresh})
+	fresh, err := c.alice.auth().IssueTokenWithFormdataBodyWithResponse(ctx, nil, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: &c.alice.refresh})
 	s.wants(200, fresh, err)
 	bye, err := c.alice.auth().LogoutWithResponse(ctx)
 	s.wants(204, bye, err)
-	refused, err := c.alice.auth().IssueTokenWithFormdataBodyWithResponse(ctx, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: fresh.JSON200.RefreshToken})
+	refused, err := c.alice.auth().IssueTokenWithFormdataBodyWithResponse(ctx, nil, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: fresh.JSON200.RefreshToken})
 	s.wants(400, refused, err)
 }
 
@@ -89,7 +88,7 @@ func (s *teller) join(email string) *person {
 	password := "the long password of " + email
 	registered, err := nobody.auth().RegisterWithResponse(ctx, authv1.Credentials{Email: email, Password: password})
 	s.wants(202, registered, err)
-	early, err := nobody.auth().LoginWithResponse(ctx, authv1.Credentials{Email: email, Password: password})
+	early, err := nobody.auth().LoginWithResponse(ctx, authv1.Login{Email: email, Password: password})
 	s.wants(401, early, err)
 	verified, err := nobody.auth().VerifyEmailWithResponse(ctx, authv1.VerifyEmail{Token: s.mail(email)})
 	s.wants(204, verified, err)
@@ -98,7 +97,7 @@ func (s *teller) join(email string) *person {
 
 func (s *teller) login(email, password string) *person {
 	s.t.Helper()
-	tokens, err := s.as("").auth().LoginWithResponse(s.t.Context(), authv1.Credentials{Email: strings.ToUpper(email), Password: password})
+	tokens, err := s.as("").auth().LoginWithResponse(s.t.Context(), authv1.Login{Email: strings.ToUpper(email), Password: password})
 	s.wants(200, tokens, err)
 	p := s.as(tokens.JSON200.AccessToken)
 	p.refresh = *tokens.JSON200.RefreshToken

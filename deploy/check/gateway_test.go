@@ -207,6 +207,32 @@ func public(t *testing.T) operation {
 	return operation{}
 }
 
+// A preflight goes where the request would go that it asks for, and nowhere else.
+func TestARealGatewayRoutesPreflights(t *testing.T) {
+	t.Parallel()
+	base := startGateway(t)
+	for _, o := range operations(t) {
+		want := o.module
+		if o.internal {
+			want = ""
+		}
+		probe(t, base, "OPTIONS", o.example(), want, "Origin: https://app.example.com", "Access-Control-Request-Method: "+o.method)
+		probe(t, base, "OPTIONS", o.example(), "") // asks for nothing
+	}
+	// only with users:
+	for _, asked := range []string{
+		"DELETE", "OPTIONS", "get", "*", "", "GET, PATCH", "GET\r\nAccess-Control-Request-Method: PATCH", "GET /v1/users/me", "^GET$", "$1",
+	} {
+		probe(t, base, "OPTIONS", "/v1/users/me", "", "Origin: https://app.example.com", "Access-Control-Request-Method: "+asked)
+	}
+	// Only a preflight is taken for what it asks.
+	probe(t, base, "DELETE", "/v1/users/me", "", "Access-Control-Request-Method: GET")
+	probe(t, base, "GET", "/v1/users/me", "users", "Access-Control-Request-Method: DELETE")
+	probe(t, base, "PUT", "/v1/users/"+someID, "", "Access-Control-Request-Method: PATCH")
+	probe(t, base, "OPTIONS", "/v1/users/m%65", "", "Access-Control-Request-Method: GET")
+	// end users
+}
+
 func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 	t.Parallel()
 	some := public(t)
@@ -219,9 +245,9 @@ func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 }
 
 // probe asks which module answers; "" is for the gateway's own 404.
-func probe(t *testing.T, base, method, path, want string) {
+func probe(t *testing.T, base, method, path, want string, headers ...string) {
 	t.Helper()
-	resp, body := send(t, base, method, path)
+	resp, body := send(t, base, method, path, headers...)
 	got := resp.Header.Get("Module")
 	if got != want {
 		t.Errorf("%s %s is answered by %q (%d), want %q", method, path, got, resp.StatusCode, want)
@@ -250,7 +276,7 @@ func problem(t *testing.T, what string, resp *http.Response, body string, status
 }
 
 // send sends the path as it is written: the client of net/http would tidy it up.
-func send(t *testing.T, base, method, path string) (*http.Response, string) {
+func send(t *testing.T, base, method, path string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", base)
 	if err != nil {
@@ -258,7 +284,8 @@ func send(t *testing.T, base, method, path string) (*http.Response, string) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	fmt.Fprintf(conn, "%s %s HTTP/1.0\r\nHost: gateway\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n", method, path)
+	headers = append(headers, "Host: gateway", "X-Forwarded-For: 203.0.113.9")
+	fmt.Fprintf(conn, "%s %s HTTP/1.0\r\n%s\r\n\r\n", method, path, strings.Join(headers, "\r\n"))
 	answer, err := io.ReadAll(conn)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)

@@ -74,3 +74,12 @@ func (i *Info) Bearer() string {
 	}
 	return strings.TrimSpace(token)
 }
+
+// Cookies returns the values of every cookie of this name. There may be several: a site above ours can set one for us as well.
+func (i *Info) Cookies(name string) []string {
+	var values []string
+	for _, cookie := range (&http.Request{Header: i.Header}).CookiesNamed(name) {
+		values = append(values, cookie.Value)
+	}
+	return values
+}

@@ -114,7 +114,14 @@ func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (auth
 		return nil, err
 	}
 	tokens, err := m.tokens(ctx, s, scopesOf(s.Roles))
-	return authv1.Login200JSONResponse(tokens), err
+	if err != nil {
+		return nil, err
+	}
+	var cookie *string
+	if in := req.Body.RefreshTokenIn; in != nil && *in == authv1.LoginRefreshTokenInCookie {
+		tokens, cookie = inCookie(tokens, s)
+	}
+	return authv1.Login200JSONResponse{Body: tokens, Headers: authv1.Login200ResponseHeaders{SetCookie: cookie}}, nil
 }
 
 func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password string) error {
@@ -125,14 +132,15 @@ func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password s
 	return m.store.replaceHash(ctx, identity, old, hash)
 }
 
-// Logout ends the caller's session.
+// Logout ends the caller's session. It sees no cookie, which goes to the token endpoint only, and takes one back in any case: a browser
+// heeds that only when the page sent this request with cookies.
 func (m *Module) Logout(ctx context.Context, _ authv1.LogoutRequestObject) (authv1.LogoutResponseObject, error) {
 	if session := authn.From(ctx).SessionID; session != uuid.Nil {
 		if err := m.store.endSession(ctx, session); err != nil {
 			return nil, err
 		}
 	}
-	return authv1.Logout204Response{}, nil
+	return authv1.Logout204Response{Headers: authv1.Logout204ResponseHeaders{SetCookie: noCookie()}}, nil
 }
 
 // CreateIdentity is v1's word for PutIdentity: a flag in the body says whether an account that is there may be replaced.

@@ -117,7 +117,11 @@ func (w *world) another() *instance {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}})
+	origins, err := httpserver.NewOrigins([]string{page})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}, Origins: origins})
 	if err := guard.Mount(router, m.Routes, authv1.Spec, authv2.Spec); err != nil {
 		w.t.Fatal(err)
 	}
@@ -161,7 +165,7 @@ func (i *instance) form(status int, pairs ...string) authv1.Tokens {
 
 func (i *instance) token(pairs ...string) (tokens authv1.Tokens, status int) {
 	i.t.Helper()
-	r, err := i.public.IssueTokenWithBodyWithResponse(i.t.Context(), formType, strings.NewReader(form(pairs...)))
+	r, err := i.public.IssueTokenWithBodyWithResponse(i.t.Context(), nil, formType, strings.NewReader(form(pairs...)))
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -197,7 +201,7 @@ func (i *instance) verify(token string) int {
 // login logs in from a network of the caller's choice.
 func (i *instance) login(email, password, from string) *authv1.LoginResponse {
 	i.t.Helper()
-	r, err := i.public.LoginWithResponse(i.t.Context(), authv1.Credentials{Email: email, Password: password},
+	r, err := i.public.LoginWithResponse(i.t.Context(), authv1.Login{Email: email, Password: password},
 		func(_ context.Context, r *http.Request) error { r.Header.Set("X-Forwarded-For", from); return nil })
 	if err != nil {
 		i.t.Fatal(err)

@@ -113,7 +113,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 func TestAMistakeOfOursIsAnOAuthErrorToo(t *testing.T) {
 	w := newWorld(t)
 	w.signing = nil
-	r, err := w.public.IssueTokenWithBodyWithResponse(t.Context(), formType,
+	r, err := w.public.IssueTokenWithBodyWithResponse(t.Context(), nil, formType,
 		strings.NewReader(form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret)))
 	if err != nil || r.StatusCode() != 500 || r.JSONDefault == nil || r.JSONDefault.Error != "server_error" || strings.Contains(string(r.Body), "nil pointer") {
 		t.Errorf("a panic is answered with %d %s", r.StatusCode(), r.Body)
