@@ -36,6 +36,15 @@ lint: $(LINT) ## look for mistakes
 check: ## all that CI does
 	@sh .ci/check
 
+rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme
+	@go run ./tools/fork rename "$$MODULE" "$$NAME"
+
+upgrade: ## merge in a newer template: VERSION=v1.2.3, once FROM=its git address
+	@go run ./tools/fork upgrade "$$VERSION" "$$FROM"
+
+release: ## tag this as a release, by its changelog: VERSION=v1.2.3
+	@go run ./tools/fork release "$$VERSION"
+
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -reset
@@ -45,4 +54,4 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate lint check reset
+.PHONY: help run demo test race generate lint check rename upgrade release reset
