@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"strings"
 
@@ -9,6 +10,20 @@ import (
 )
 
 const changelogFile = "CHANGELOG.md"
+
+// aboutReleases are the files about the releases of a tree: what changed in them, and the contracts as they were released. A fork has its
+// own, and begins without: nobody calls it yet, so it may change what it likes.
+var aboutReleases = []string{changelogFile, "api/*/CHANGELOG.md", "api/*/released/*"}
+
+func dropReleases(t tree) {
+	for name := range t {
+		for _, pattern := range aboutReleases {
+			if ok, _ := path.Match(pattern, name); ok {
+				delete(t, name)
+			}
+		}
+	}
+}
 
 // versionHeading begins what a release says of itself: ## v0.2.0 - 2026-12-01
 var versionHeading = regexp.MustCompile(`(?m)^## (v[0-9]\S*).*\n`)
@@ -29,8 +44,8 @@ func notes(changelog, after, upTo string) string {
 	return strings.TrimSpace(said.String())
 }
 
-// section is what a changelog says of one release, without its heading.
-func section(changelog, version string) string {
+// said is what a changelog says of one release, without its heading.
+func said(changelog, version string) string {
 	for _, m := range versionHeading.FindAllStringSubmatchIndex(changelog, -1) {
 		if changelog[m[2]:m[3]] == version {
 			text, _, _ := strings.Cut(changelog[m[1]:], "\n## ")

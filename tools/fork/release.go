@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os/exec"
 	"strings"
 
 	"golang.org/x/mod/semver"
 )
 
-// atRelease is what a release does to the tree, in order: what has to be kept of this version, for later ones to be compared with, is
-// written here.
-var atRelease = []func(t tree, version string) (tree, error){
-	setVersion,
-}
+// atRelease are the targets of make that write what has to be kept of a release, for later ones to be compared with. They get its VERSION.
+var atRelease = []string{"snapshot"}
 
 // release is make release: it takes the changelog at its word, writes what a release keeps of itself, commits, and tags.
 func release(root string, args []string, out io.Writer) error {
@@ -35,25 +33,33 @@ func release(root string, args []string, out io.Writer) error {
 			return fmt.Errorf("%s is not newer than %s, which is a tag in this history already (git tag -d removes one that is not yours)", version, tag)
 		}
 	}
-	said := section(string(before[changelogFile]), version)
-	if said == "" {
+	text := said(string(before[changelogFile]), version)
+	if text == "" {
 		return fmt.Errorf(`%s says nothing of %s: give what stands under "## Unreleased" the heading "## %[2]s - date"`, changelogFile, version)
 	}
-	after := maps.Clone(before)
-	for _, step := range atRelease {
-		if after, err = step(after, version); err != nil {
-			return err
+	after, err := setVersion(maps.Clone(before), version)
+	if err != nil {
+		return err
+	}
+	for _, target := range atRelease {
+		if !strings.Contains(string(before["Makefile"]), "\n"+target+":") {
+			continue
+		}
+		if said, err := command(root, "make", target, "VERSION="+version); err != nil {
+			return fmt.Errorf("make %s refuses the release: %w\n%s", target, err, said)
 		}
 	}
 	if err := after.write(root, before); err != nil {
 		return err
 	}
-	if changes(before, after)+changes(after, before) > 0 {
+	if dirty, err := git(root, "status", "--porcelain"); err != nil {
+		return err
+	} else if dirty != "" {
 		if err := commit(root, "Release "+version); err != nil {
 			return err
 		}
 	}
-	if _, err := git(root, "tag", "--annotate", "--cleanup=verbatim", "--message", version+"\n\n"+said, version); err != nil {
+	if _, err := git(root, "tag", "--annotate", "--cleanup=verbatim", "--message", version+"\n\n"+text, version); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s is tagged. To publish it: git push origin HEAD %[1]s\n", version)
@@ -76,10 +82,18 @@ func setVersion(t tree, version string) (tree, error) {
 }
 
 // commit commits everything that has changed.
-func commit(root string, args ...string) error {
+func commit(root, message string) error {
 	if _, err := git(root, "add", "--all"); err != nil {
 		return err
 	}
-	_, err := git(root, append([]string{"commit", "--quiet", "--message"}, args...)...)
+	_, err := git(root, "commit", "--quiet", "--message", message)
 	return err
+}
+
+// command runs a program in the checkout and returns what it says.
+func command(root string, args ...string) (string, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = root
+	said, err := cmd.CombinedOutput()
+	return string(said), err
 }

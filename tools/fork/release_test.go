@@ -48,6 +48,21 @@ func TestAReleaseOfAForkLeavesTheTemplatesVersion(t *testing.T) {
 	must(t, root, "rev-parse", "v1.0.0^{commit}")
 }
 
+func TestAReleaseKeepsWhatLaterOnesAreComparedWith(t *testing.T) {
+	t.Parallel()
+	files := small()
+	files["Makefile"] = []byte("help:\n\t@echo help\n\nsnapshot:\n\t@test ! -f broken || { echo callers break; exit 1; }\n\t@mkdir -p kept && echo $(VERSION) >kept/version\n")
+	root := repository(t, files)
+	do(t, root, "release", "v0.2.0")
+	if kept := must(t, root, "show", "v0.2.0:kept/version"); kept != "v0.2.0" {
+		t.Errorf("the release keeps %q", kept)
+	}
+	change(t, root, tree{"broken": {}, changelogFile: []byte("## v0.3.0\n\n- More.\n")}, "Break")
+	if why := refused(t, root, "release", "v0.3.0"); !strings.Contains(why, "callers break") {
+		t.Errorf("a release that make snapshot refuses: says %q", why)
+	}
+}
+
 func TestWhatCannotBeReleasedIsRefused(t *testing.T) {
 	t.Parallel()
 	root := repository(t, small())
@@ -82,7 +97,7 @@ func TestTheChangelogHasTheReleaseOfTheVersionFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if said := section(string(here[changelogFile]), made.Version); said == "" && !made.Fork {
+	if said := said(string(here[changelogFile]), made.Version); said == "" && !made.Fork {
 		t.Errorf("%s says nothing of %s", changelogFile, made.Version)
 	}
 }
@@ -93,7 +108,7 @@ func TestNotesAreThoseOfTheReleasesBetween(t *testing.T) {
 	if got, want := notes(text, "v0.2.0", "v0.10.0"), "## v0.10.0 - 2026-10-01\n\n- Ten.\n\n### In a fork\n\n- Do.\n\n## v0.9.0\n\n- Nine."; got != want {
 		t.Errorf("they are %q and not %q", got, want)
 	}
-	if got, want := section(text, "v0.10.0"), "- Ten.\n\n### In a fork\n\n- Do."; got != want {
+	if got, want := said(text, "v0.10.0"), "- Ten.\n\n### In a fork\n\n- Do."; got != want {
 		t.Errorf("one is %q and not %q", got, want)
 	}
 }

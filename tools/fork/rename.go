@@ -58,7 +58,7 @@ func rename(root string, args []string, out io.Writer) error {
 }
 
 // renamed is the tree under other names: to has a module path and a name. A tree that is renamed for the first time is a fork from then on,
-// and begins a changelog of its own.
+// and its releases are its own.
 func renamed(t tree, to template) (tree, error) {
 	made, err := t.template()
 	if err != nil {
@@ -74,7 +74,8 @@ func renamed(t tree, to template) (tree, error) {
 			next[other] = formatted(name, content, s.file(name, content))
 		}
 	}
-	if _, has := t[changelogFile]; has && !made.Fork {
+	if !made.Fork {
+		dropReleases(next)
 		next[changelogFile] = []byte(firstChangelog(made.Version))
 	}
 	made.Module, made.Name, made.Fork = to.Module, to.Name, true

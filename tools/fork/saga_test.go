@@ -90,6 +90,11 @@ func (s *saga) second(t *testing.T) {
 		s.folder + "/8000_new.sql": s.text("-- for NAME_x\nselect 1;\n"),
 		changelogFile:              s.text("# Changelog\n\n## v0.2.0 - 2026-02-03\n\n### In a fork\n\n- Run `NAME migrate up`.\n\n## v0.1.0 - 2026-01-02\n\n- Everything.\n"),
 	}, "Change much")
+	script := "deploy/tide-" + s.old.Name + ".sh"
+	change(t, s.origin, tree{script: []byte("#!/bin/sh\n")}, "A program")
+	must(t, s.origin, "update-index", "--chmod=+x", script)
+	must(t, s.origin, "commit", "--quiet", "--message", "May be run")
+	must(t, s.origin, "checkout", "--quiet", script)
 	if s.direct != "" {
 		edit(t, s.origin, map[string][2]string{"go.mod": {s.direct + " // indirect", s.direct}}, "Use it directly")
 	}
@@ -114,7 +119,7 @@ func (s *saga) third(t *testing.T) {
 
 func generateIn(t *testing.T, root string) {
 	t.Helper()
-	if said, err := (&upgrading{root: root}).command("make", "generate"); err != nil {
+	if said, err := command(root, "make", "generate"); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	if must(t, root, "status", "--porcelain") != "" {
@@ -191,6 +196,9 @@ func (s *saga) upgraded(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(s.fork, gone)); err == nil {
 			t.Errorf("%s is still there", gone)
 		}
+	}
+	if listed := must(t, s.fork, "ls-files", "--stage", "deploy/tide-puffin-hq.sh"); !strings.HasPrefix(listed, "100755") {
+		t.Errorf("a new program arrives as %q", listed)
 	}
 	for _, left := range leftovers(onDisk(t, s.fork), s.old, s.names) {
 		t.Error(left)

@@ -150,8 +150,8 @@ func wholePath(before, after []byte) bool {
 	return !inPath(last) && last != '.' && !inPath(next) && (next != '.' || !inPath(then))
 }
 
-// notAWord ends with what looks like the letter of a word and is none: \n, %s, %2F.
-var notAWord = regexp.MustCompile(`(\\[a-z]|%[a-z]|%[0-9A-F]{2})$`)
+// notAWord ends with what looks like the letter of a word and is none: \n, %s, %[1]s, %2F.
+var notAWord = regexp.MustCompile(`(\\[a-z]|%(\[[0-9]\])?[a-z]|%[0-9A-F]{2})$`)
 
 // insideWord reports whether the letters are part of a longer word: pay in payment is not the name Pay. A capital letter begins a word.
 func insideWord(before []byte, found string, after []byte) bool {
@@ -159,12 +159,10 @@ func insideWord(before []byte, found string, after []byte) bool {
 	next, _ := utf8.DecodeRune(after)
 	first, end := rune(found[0]), rune(found[len(found)-1])
 	title := unicode.IsUpper(first) && found != strings.ToUpper(found)
-	begins := !unicode.IsLetter(last) || title || unicode.IsUpper(first) && unicode.IsLower(last) || notAWord.Match(tail(before, 3))
-	ends := !unicode.IsLetter(next) || unicode.IsUpper(next) && unicode.IsLower(end)
+	begins := !unicode.IsLetter(last) || title || unicode.IsUpper(first) && unicode.IsLower(last) || notAWord.Match(before[max(0, len(before)-5):])
+	ends := !unicode.IsLetter(next) && !(unicode.IsDigit(next) && unicode.IsDigit(end)) || unicode.IsUpper(next) && !unicode.IsUpper(end)
 	return !begins || !ends
 }
-
-func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
 func capital(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 

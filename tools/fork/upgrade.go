@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"path"
 	"regexp"
 	"slices"
@@ -146,26 +145,26 @@ func (u *upgrading) prepare() error {
 	return record(u.root, upgradeRef, base, theirs)
 }
 
-// release is a release of the template as the fork would have it: under the fork's names and without the modules that it removed. A fork
-// has a changelog of its own; the template's becomes the message.
+// release is a release of the template as the fork would have it: under the fork's names and without the modules that it removed. What is
+// about releases stays the fork's own; the template's changelog becomes the message.
 func (u *upgrading) release(version string) (snapshot, error) {
 	t, m, err := treeAt(u.root, templateTags+version+"^{commit}")
 	if err != nil {
 		return snapshot{}, u.unknown(version)
 	}
-	said, err := t.template()
-	if err == nil && said.Version != version {
-		err = fmt.Errorf("the template's tag %s says that it is %s: make release did not make it", version, said.Version)
+	made, err := t.template()
+	if err == nil && made.Version != version {
+		err = fmt.Errorf("the template's tag %s says that it is %s: make release did not make it", version, made.Version)
 	}
 	s := snapshot{t, m, string(t[changelogFile])}
 	if u.made.Fork && err == nil {
-		speller := newSpeller(said, u.made)
+		speller := newSpeller(made, u.made)
 		s.tree, err = renamed(t, u.made)
 		s.modes, s.message = modes{}, speller.text(s.message)
 		for name, mode := range m {
 			s.modes[speller.text(name)] = mode
 		}
-		delete(s.tree, changelogFile)
+		dropReleases(s.tree)
 	}
 	if err == nil {
 		s.tree, err = without(s.tree, u.made.Removed)
@@ -235,7 +234,7 @@ To give up, as if nothing had been: git cherry-pick --abort`, u.version, conflic
 // finish makes what is made from the merged files, into the same commit.
 func (u *upgrading) finish(out io.Writer) error {
 	if u.generate {
-		if said, err := u.command("make", "generate"); err != nil {
+		if said, err := command(u.root, "make", "generate"); err != nil {
 			return fmt.Errorf("%s is merged and committed, but make generate fails on the merged contracts: put them right, then git commit --amend\n%s", u.version, said)
 		}
 	}
@@ -244,7 +243,7 @@ func (u *upgrading) finish(out io.Writer) error {
 			continue
 		}
 		tidy := []string{"go", "-C", path.Dir(name), "mod", "tidy"}
-		if said, err := u.command(tidy...); err != nil { // nothing that builds depends on it
+		if said, err := command(u.root, tidy...); err != nil { // nothing that builds depends on it
 			fmt.Fprintf(out, "%s did not work; run it when there is a network:\n%s", strings.Join(tidy, " "), said)
 		}
 	}
@@ -256,13 +255,6 @@ func (u *upgrading) finish(out io.Writer) error {
 	}
 	_, err := git(u.root, "update-ref", "-d", upgradeRef)
 	return err
-}
-
-func (u *upgrading) command(args ...string) (string, error) {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir = u.root
-	said, err := cmd.CombinedOutput()
-	return string(said), err
 }
 
 // takeOut removes a module.

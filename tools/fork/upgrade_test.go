@@ -15,6 +15,7 @@ func small() tree {
 		"c.txt":       []byte("Of tidewater.\n1\n2\n3\n"),
 		changelogFile: []byte("## v0.2.0\n\n### In a fork\n\n- Tidewater rises.\n\n## v0.1.0\n\n- All.\n"),
 	}
+	files["api/users/released/v1.yaml"], files["api/users/CHANGELOG.md"] = []byte("first\n"), []byte("first\n")
 	files.set(tidewater)
 	return files
 }
@@ -125,6 +126,20 @@ func TestWhatCannotBeUpgradedIsRefused(t *testing.T) {
 	}
 	change(t, fork, tree{templateFile: nil}, "Forget")
 	refuse("a tree that does not say what it is", "there is no "+templateFile, "v0.2.0")
+}
+
+func TestAForksReleasesAreItsOwn(t *testing.T) {
+	t.Parallel()
+	releases := map[string][2]string{"api/users/released/v1.yaml": {"first", "second"}, "api/users/CHANGELOG.md": {"first", "second"}}
+	origin, fork := forked(t, releases, map[string][2]string{"a.txt": {"7", "seven"}})
+	change(t, fork, tree{"api/users/released/v1.yaml": []byte("ours\n")}, "Release")
+	do(t, fork, "upgrade", "v0.2.0", origin)
+	if got := contents(t, fork, "api/users/released/v1.yaml"); got != "ours\n" {
+		t.Errorf("the contract as the fork released it is %q", got)
+	}
+	if got := contents(t, fork, "api/users/CHANGELOG.md"); got != "" {
+		t.Errorf("the fork, which has released nothing, says that it changed %q", got)
+	}
 }
 
 // TestACloneThatKeptItsNameIsUpgradedToo is for who takes the template as it is.
