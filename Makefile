@@ -59,11 +59,20 @@ snapshot: $(OASDIFF)
 check: ## all that CI does
 	@sh .ci/check
 
+rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme
+	@go run ./tools/fork rename "$$MODULE" "$$NAME"
+
+upgrade: ## merge in a newer template: VERSION=v1.2.3, once FROM=its git address
+	@go run ./tools/fork upgrade "$$VERSION" "$$FROM"
+
+release: ## tag this as a release, by its changelog: VERSION=v1.2.3
+	@go run ./tools/fork release "$$VERSION"
+
 module: ## write a whole module: make module NAME=invoices
-	@go run ./tools/fork module $(NAME) $(if $(PUBLIC),--public)
+	@go run ./tools/fork module "$$NAME" $(if $(PUBLIC),--public)
 
 remove: ## take a module out: make remove NAME=transactions
-	@go run ./tools/fork remove $(NAME)
+	@go run ./tools/fork remove "$$NAME"
 
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
@@ -79,4 +88,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check reset module remove browser web
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module remove reset browser web
