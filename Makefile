@@ -30,6 +30,12 @@ race: ## the same under the race detector
 generate: ## make the code from the contracts
 	@go generate ./api/...
 
+module: ## add a module: NAME=invoices, with PUBLIC=1 for one that everybody may read
+	@go run ./tools/fork module "$(NAME)" $(if $(filter-out 0 no,$(PUBLIC)),--public) "--singular=$(SINGULAR)"
+
+resource: ## add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC=1]
+	@go run ./tools/fork resource "$(MODULE)" "$(NAME)" $(if $(filter-out 0 no,$(PUBLIC)),--public) "--singular=$(SINGULAR)"
+
 lint: $(LINT) ## look for mistakes
 	@$(LINT) run ./...
 
@@ -45,4 +51,4 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate lint check reset
+.PHONY: help run demo test race generate module resource lint check reset
