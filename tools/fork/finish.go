@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"maps"
 	"os"
@@ -18,17 +15,27 @@ import (
 	"strings"
 )
 
-// finish proves the tree and writes it. A disk that is full half-way is the one thing that is undone.
+// finish proves the tree and writes it.
 func (t tree) finish(root string, before tree, p plan, out io.Writer) error {
 	fmt.Fprintln(out, "making the code and seeing that it compiles (a minute where nothing is cached)")
-	err := t.prove(root, before, p)
-	if err != nil {
+	if err := t.prove(root, before, p); err != nil {
 		return err
 	}
-	if err = t.write(root, before); err != nil {
-		err = errors.Join(err, before.write(root, t))
+	return t.writeOrUndo(root, before)
+}
+
+// writeOrUndo writes the tree, or takes back what it wrote when the disk is full, say.
+func (t tree) writeOrUndo(root string, before tree) error {
+	err := t.write(root, before)
+	if err == nil {
+		return nil
 	}
-	return err
+	written := maps.Clone(t)
+	maps.DeleteFunc(written, func(name string, _ []byte) bool {
+		_, err := os.Stat(filepath.Join(root, filepath.FromSlash(name)))
+		return err != nil
+	})
+	return errors.Join(err, before.write(root, written))
 }
 
 // prove makes the code of the contract, sees that the program and the tests of what is touched compile, and brings the README up to date. It writes
@@ -42,8 +49,10 @@ func (t tree) prove(root string, before tree, p plan) error {
 	if err := t.generate(root, scratch, p); err != nil {
 		return fmt.Errorf("the generator cannot read the contract, so nothing is written: %w", err)
 	}
-	if twice := t.declaredTwice(p); twice != "" {
-		return fmt.Errorf("%q cannot be a name: its contract's code has something called %s already; take a longer one, such as invoice-%[1]s", p.Many, twice)
+	for _, folder := range []string{"api/" + p.Module + "/v1", "services/" + p.Module, "services"} {
+		if twice := t.declaredTwice(folder); twice != "" && twice != before.declaredTwice(folder) { // files for one system each do that
+			return fmt.Errorf("%q cannot be a name: in %s something is called %s already; take a longer one, such as invoice-%[1]s", p.Many, folder, twice)
+		}
 	}
 	overlay, err := t.overlay(root, scratch, before)
 	if err != nil {
@@ -92,37 +101,6 @@ func (t tree) generate(root, scratch string, p plan) error {
 	}
 	t[folder+"gen.go"], err = os.ReadFile(made)
 	return err
-}
-
-// declaredTwice is a name that the code of the module's contract has for two things, "" when there is none.
-func (t tree) declaredTwice(p plan) string {
-	file, err := parser.ParseFile(token.NewFileSet(), "", t["api/"+p.Module+"/v1/gen.go"], parser.SkipObjectResolution)
-	if err != nil {
-		return "" // the compiler says it better
-	}
-	seen := map[string]bool{}
-	for _, d := range file.Decls {
-		var names []string
-		switch d := d.(type) {
-		case *ast.FuncDecl:
-			if d.Recv == nil {
-				names = []string{d.Name.Name}
-			}
-		case *ast.GenDecl:
-			for _, s := range d.Specs {
-				if s, ok := s.(*ast.TypeSpec); ok {
-					names = append(names, s.Name.Name)
-				}
-			}
-		}
-		for _, name := range names {
-			if seen[name] {
-				return name
-			}
-			seen[name] = true
-		}
-	}
-	return ""
 }
 
 // overlay writes what is new or changed to a folder, and the file by which the go command reads it from there as if it stood in the tree.

@@ -59,7 +59,11 @@ const longest = 63
 // check refuses what is well-formed, and then no name for code, files or tables.
 func (n noun) check() error {
 	for _, word := range []string{n.Var, n.Vars, word(n.Many)} {
-		if why := reserved(word); why != "" && (why != sql || word != n.Var) { // one of them is never a table
+		why := reserved(word)
+		if word == n.Var && !token.IsKeyword(word) && types.Universe.Lookup(word) == nil {
+			continue // one of them is never a table, nor a folder
+		}
+		if why != "" {
 			return fmt.Errorf("%q cannot be a name: %s is %s; take a longer one, such as invoice-%s", n.Many, word, why, n.Many)
 		}
 	}
@@ -130,7 +134,7 @@ var sqlWords = strings.Fields(`all analyse analyze and any array as asc asymmetr
 var otherWords = map[string]string{
 	"main": "the front door's", "internal": "a folder that Go closes to others", "vendor": "a folder of Go's", "testdata": "a folder that Go passes over",
 	"test": "what Go ends the names of tests in", "init": "a function that Go calls by itself",
-	"docs": "a path of the server itself", "dev": "a path of the server itself", "metrics": "a path of the server itself",
+	"docs": "a path of the server itself", "dev": "a path of the server itself",
 	"holds": "promised to transactions", "ledger": "promised to transactions",
 }
 

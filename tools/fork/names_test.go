@@ -70,7 +70,6 @@ func TestANameThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 		{"references", "", "a reserved word of SQL"},
 		{"internal", "", "a folder that Go closes"},
 		{"test", "", "the names of tests"},
-		{"tests", "", "the names of tests"},
 		{"main", "", "the front door's"},
 		{"docs", "", "a path of the server itself"},
 		{"holds", "", "promised to transactions"},

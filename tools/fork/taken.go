@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io/fs"
 	"maps"
 	"path"
@@ -27,7 +28,7 @@ func (t tree) freeModule(p plan) error {
 			return fmt.Errorf("%q cannot be a module: pkg/%s is called that; take a longer name, such as customer-%[1]s", p.Many, folder)
 		case path.Dir(name) == "services" && strings.Contains(string(content), `"`+upper+`_URL"`) && !strings.HasSuffix(name, "_test.go"):
 			return fmt.Errorf("%q cannot be a module: its setting %s_URL means something else in %s", p.Many, upper, name)
-		case strings.HasSuffix(name, ".yml") && strings.Contains(string(content), "\n  "+p.Module+":\n"):
+		case (name == together || name == apart) && strings.Contains(string(content), "\n  "+p.Module+":\n"):
 			return fmt.Errorf("%q cannot be a module: %s has a service %s", p.Many, name, p.Module)
 		}
 	}
@@ -113,4 +114,69 @@ func collect(words map[string]bool, in ast.Node) {
 		}
 		return true
 	})
+}
+
+// declaredTwice is a name that the files of a folder have for two things, "" when there is none. The compiler knows as well, and says it
+// in a page of consequences.
+func (t tree) declaredTwice(folder string) string {
+	declared, imported := map[string]bool{}, map[string]bool{}
+	for _, file := range slices.Sorted(maps.Keys(t)) {
+		if path.Dir(file) != folder || path.Ext(file) != ".go" {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, t[file], parser.SkipObjectResolution)
+		if err != nil {
+			return "" // the compiler says it better
+		}
+		within := parsed.Name.Name + "."
+		for _, i := range parsed.Imports {
+			name := path.Base(strings.Trim(i.Path.Value, `"`))
+			if i.Name != nil {
+				name = i.Name.Name
+			}
+			imported[within+name] = true
+		}
+		for _, name := range declarations(parsed) {
+			if declared[within+name] {
+				return name
+			}
+			declared[within+name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(imported)) {
+		if declared[name] {
+			return name[strings.Index(name, ".")+1:]
+		}
+	}
+	return ""
+}
+
+// declarations are the names that a file adds to its package: x for a type or function, x.y for a method.
+func declarations(file *ast.File) (names []string) {
+	for _, d := range file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				name = strings.TrimPrefix(types.ExprString(d.Recv.List[0].Type), "*") + "." + name
+			}
+			if name != "init" {
+				names = append(names, name)
+			}
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				switch s := s.(type) {
+				case *ast.TypeSpec:
+					names = append(names, s.Name.Name)
+				case *ast.ValueSpec:
+					for _, id := range s.Names {
+						if id.Name != "_" {
+							names = append(names, id.Name)
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
 }
