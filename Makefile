@@ -7,6 +7,8 @@ LOCAL := .local/bin/local
 BUILD_LOCAL := go build -o $(LOCAL) ./deploy/local
 LINT_VERSION := v2.15.0
 LINT := .local/bin/golangci-lint-$(LINT_VERSION)
+OASDIFF_VERSION := v1.35.0
+OASDIFF := .local/bin/oasdiff-$(OASDIFF_VERSION)
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +18,15 @@ run: ## start what is missing, migrate, serve, and print where to go
 	@$(BUILD_LOCAL)
 	@$(LOCAL)
 
+# only with auth:
 demo: ## tell the main story to the running server
 	@go run ./deploy/demo
+# end auth
+
+# only with auth:
+web: ## serve the example of a web front end at http://localhost:3000
+	@go run ./deploy/web
+# end auth
 
 test: ## everything, on a throwaway Postgres and Redis
 	@$(BUILD_LOCAL)
@@ -27,20 +36,46 @@ race: ## the same under the race detector
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test -race $(TESTFLAGS) ./...
 
+browser: ## try every page in a real Chromium
+	@$(BUILD_LOCAL)
+	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
+
 generate: ## make the code from the contracts
 	@go generate ./api/...
 
-module: ## add a module: NAME=invoices, with PUBLIC=1 for one that everybody may read
-	@go run ./tools/fork module "$(NAME)" $(if $(filter-out 0 no,$(PUBLIC)),--public) "--singular=$(SINGULAR)"
-
-resource: ## add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC=1]
-	@go run ./tools/fork resource "$(MODULE)" "$(NAME)" $(if $(filter-out 0 no,$(PUBLIC)),--public) "--singular=$(SINGULAR)"
-
 lint: $(LINT) ## look for mistakes
-	@$(LINT) run ./...
+	@$(LINT) run --allow-parallel-runners ./...
+
+breaking: $(OASDIFF) ## say which contract breaks callers of the last release
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts breaking
+
+# What the API's callers see change since the last release, as Markdown; and, in a release, that noted and the contracts kept.
+api-changelog: $(OASDIFF)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts changelog
+
+snapshot: $(OASDIFF)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts snapshot $(VERSION)
 
 check: ## all that CI does
 	@sh .ci/check
+
+rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme
+	@go run ./tools/fork rename "$$MODULE" "$$NAME"
+
+upgrade: ## merge in a newer template: VERSION=v1.2.3, once FROM=its git address
+	@go run ./tools/fork upgrade "$$VERSION" "$$FROM"
+
+release: ## tag this as a release, by its changelog: VERSION=v1.2.3
+	@go run ./tools/fork release "$$VERSION"
+
+module: ## write a whole module: NAME=invoices, with PUBLIC=1 for one that everybody may read
+	@go run ./tools/fork module "$$NAME" "--singular=$$SINGULAR" $(if $(filter-out 0 no,$(PUBLIC)),--public)
+
+resource: ## add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC=1]
+	@go run ./tools/fork resource "$$MODULE" "$$NAME" "--singular=$$SINGULAR" $(if $(filter-out 0 no,$(PUBLIC)),--public)
+
+remove: ## take a module out: make remove NAME=transactions
+	@go run ./tools/fork remove "$$NAME"
 
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
@@ -51,4 +86,9 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run demo test race generate module resource lint check reset
+$(OASDIFF):
+	@echo "building oasdiff $(OASDIFF_VERSION), once"
+	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
+	@mv .local/bin/oasdiff $(OASDIFF)
+
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web

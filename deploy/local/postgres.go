@@ -80,10 +80,10 @@ func createOwner(ctx context.Context, admin, password string) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	rows, _ := conn.Query(ctx, `
-		select format('create role groundwork login createdb createrole password %L', $1::text)
+		select format('create role "groundwork" login createdb createrole password %L', $1::text)
 		where not exists (select from pg_roles where rolname = 'groundwork')
 		union all
-		select 'create database groundwork owner groundwork'
+		select 'create database "groundwork" owner "groundwork"'
 		where not exists (select from pg_database where datname = 'groundwork')`, password)
 	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	for _, statement := range missing {

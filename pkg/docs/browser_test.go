@@ -15,25 +15,9 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/go-chi/chi/v5"
-)
 
-// browser finds Chromium. Without one the test is skipped on a developer's machine and fails in CI, where nobody reads a skip.
-func browser(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{
-		"google-chrome", "google-chrome-stable", "chromium", "chromium-browser",
-		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium",
-	} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("no Chromium or Chrome here: CI has to install one, this test is how we know that /docs works")
-	}
-	t.Skip("no Chromium or Chrome here: the page is not tried in a browser")
-	return ""
-}
+	"example.com/groundwork/pkg/browsertest"
+)
 
 // visit runs the scripts of a page and returns the page after them, and what the browser's console says against it.
 func visit(t *testing.T, url string) (dom, complaints string) {
@@ -47,7 +31,7 @@ func visit(t *testing.T, url string) (dom, complaints string) {
 	defer os.RemoveAll(home) // not t.TempDir: a helper process of the browser may write a moment longer, which is no failure
 	var out, log bytes.Buffer
 	// No sandbox: root and most CI have none to offer, and the only page it sees is ours. No address but loopback resolves.
-	run := exec.CommandContext(ctx, browser(t), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+	run := exec.CommandContext(ctx, browsertest.Find(t), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
 		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--user-data-dir="+home,
 		"--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", url)
@@ -106,7 +90,7 @@ func serve(t *testing.T, specs []Spec, more func(chi.Router)) string {
 }
 
 func TestEveryContractIsShownInABrowser(t *testing.T) {
-	browser(t)
+	browsertest.Find(t)
 	specs := contracts(t)
 	url := serve(t, specs, nil)
 	for _, s := range specs {
@@ -147,8 +131,9 @@ func TestAnOperationSaysWhichScopesItNeedsInABrowser(t *testing.T) {
 	t.Fatal("no operation of any contract needs a scope")
 }
 
+// only with auth, users:
 func TestAPastedTokenIsSentInABrowser(t *testing.T) {
-	browser(t)
+	browsertest.Find(t)
 	var (
 		mu    sync.Mutex
 		heard []string
@@ -181,9 +166,11 @@ func TestAPastedTokenIsSentInABrowser(t *testing.T) {
 	}
 }
 
+// end auth, users
+
 // The counter-test: an inline script, a foreign picture and an inline style stay out, and the tests above would see them tried.
 func TestWhatIsForeignStaysOutInABrowser(t *testing.T) {
-	browser(t)
+	browsertest.Find(t)
 	foreign := `;{const s=document.createElement('script');s.textContent='document.body.dataset.broken=1';document.body.append(s);` +
 		`const i=new Image();i.src='http://tracker.test/x.png';document.body.append(i);` +
 		`document.body.insertAdjacentHTML('beforeend','<p style="color:red">red</p>');}`

@@ -98,6 +98,10 @@ func (t *text) before(line string, more []string) ([]byte, error) {
 // inLiteral puts lines at the end of a composite literal of a Go file: the value of a variable, or in it that of a key. With a module they
 // stand in its region there.
 func inLiteral(source []byte, variable, key, module string, more ...string) ([]byte, error) {
+	return literally(source, false, variable, key, module, more)
+}
+
+func literally(source []byte, first bool, variable, key, module string, more []string) ([]byte, error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, "", source, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
@@ -108,6 +112,9 @@ func inLiteral(source []byte, variable, key, module string, more ...string) ([]b
 		return nil, fmt.Errorf("has no list %s %s to add to", variable, key)
 	}
 	end := set.Position(literal.Rbrace).Offset
+	if first {
+		end = set.Position(literal.Lbrace).Offset + 1
+	}
 	if module != "" {
 		begin := set.Position(literal.Lbrace).Offset
 		if at := bytes.Index(source[begin:end], []byte("// end "+module+"\n")); at >= 0 {
@@ -117,7 +124,7 @@ func inLiteral(source []byte, variable, key, module string, more ...string) ([]b
 		}
 	}
 	comma := ""
-	if n := len(literal.Elts); n > 0 {
+	if n := len(literal.Elts); n > 0 && !first {
 		if last := set.Position(literal.Elts[n-1].End()).Offset; source[last] != ',' {
 			comma, end = ",", last
 		}

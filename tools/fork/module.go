@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -139,10 +138,8 @@ func (t tree) newModule(name, one string, public bool) (plan, error) {
 		"services/" + p.Module + "/" + p.File + ".go":          "rules.go",
 		"services/" + p.Module + "/" + p.File + "_test.go":     "rules_test.go",
 		"services/app_" + p.Module + ".go":                     "app.go",
+		"services/story_" + p.Module + "_test.go":              "front_test.go",
 		"migrations/" + p.Module + "/0001_" + p.Table + ".sql": "migration.sql",
-	}
-	if p.Auth { // else there is nobody to get a token from
-		files["services/story_"+p.Module+"_test.go"] = "front_test.go"
 	}
 	if err := t.add(files, p); err != nil {
 		return p, err
@@ -165,15 +162,4 @@ func (t tree) plan(n noun, module string, public bool) (plan, error) {
 		noun: n, Module: module, Public: public, Auth: auth, GoModule: template.Module,
 		API: module + "v1", Login: string(login[1]) + module,
 	}, nil
-}
-
-// modules are the folders of services, in order.
-func (t tree) modules() (names []string) {
-	for name := range t {
-		if ok, _ := path.Match("services/*/module.go", name); ok {
-			names = append(names, strings.Split(name, "/")[1])
-		}
-	}
-	slices.Sort(names)
-	return names
 }

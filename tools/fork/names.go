@@ -17,7 +17,8 @@ type noun struct {
 	Many, One           string // gift-cards, gift-card: in paths, scopes and tags
 	ManyWords, OneWords string // gift cards, gift card: in texts
 	AOne, Title         string // a gift card, Gift cards
-	Types, Type         string // GiftCards, GiftCard: in the contract, and what Go exports
+	Types, Type         string // GiftCards, GiftCard: in the contract, and in Go
+	Ops, Op             string // the same in the names of operations, where an API is an Api
 	Vars, Var           string // giftCards, giftCard: in the module
 	Table, File         string // gift_cards, gift_card
 }
@@ -34,20 +35,23 @@ func newNoun(name, one string) (noun, error) {
 	case why != "":
 		return noun{}, fmt.Errorf("%q cannot be a name: it is %s", name, why)
 	}
+	before, last := name[:strings.LastIndex(name, "-")+1], name[strings.LastIndex(name, "-")+1:]
 	if one == "" {
-		before, last := name[:strings.LastIndex(name, "-")+1], name[strings.LastIndex(name, "-")+1:]
-		last, err := singular(last)
+		found, err := singular(last)
 		if err != nil {
 			return noun{}, err
 		}
-		one = before + last
+		one = before + found
+	}
+	if irregular[last] == "" && !strings.HasSuffix(last, "s") {
+		return noun{}, fmt.Errorf("%q is no plural, by which a list is known: take one that is, such as %s", name, before+plural(last))
 	}
 	if !kebab.MatchString(one) || one == name {
 		return noun{}, fmt.Errorf("%q cannot be the singular of %q: another word, in lower-case letters, with hyphens between words", one, name)
 	}
 	n := noun{
 		Many: name, One: one, ManyWords: strings.ReplaceAll(name, "-", " "), OneWords: strings.ReplaceAll(one, "-", " "),
-		Types: camel(name), Type: camel(one), Vars: lowerCamel(name), Var: lowerCamel(one), Table: strings.ReplaceAll(name, "-", "_"), File: strings.ReplaceAll(one, "-", "_"),
+		Types: camel(name, initials), Type: camel(one, initials), Ops: camel(name, nil), Op: camel(one, nil), Vars: lowerCamel(name), Var: lowerCamel(one), Table: strings.ReplaceAll(name, "-", "_"), File: strings.ReplaceAll(one, "-", "_"),
 	}
 	n.AOne, n.Title = article(n.OneWords)+" "+n.OneWords, strings.ToUpper(n.ManyWords[:1])+n.ManyWords[1:]
 	return n, n.check()
@@ -93,10 +97,10 @@ func word(name string) string { return strings.ReplaceAll(name, "-", "") }
 // initials are spoken letter by letter, and written so in Go.
 var initials = strings.Fields("acl api cpu css db dns gid html http https id ip json qps ram rpc sip sla smtp sql ssh tcp tls ttl udp ui uid uri url uuid vm xml")
 
-func camel(name string) string {
+func camel(name string, letters []string) string {
 	var made strings.Builder
 	for part := range strings.SplitSeq(name, "-") {
-		if slices.Contains(initials, part) {
+		if slices.Contains(letters, part) {
 			part = strings.ToUpper(part)
 		}
 		made.WriteString(strings.ToUpper(part[:1]) + part[1:])
@@ -107,7 +111,7 @@ func camel(name string) string {
 // lowerCamel is camel with a small beginning, as what a package keeps to itself has it.
 func lowerCamel(name string) string {
 	first, _, _ := strings.Cut(name, "-")
-	return first + camel(name)[len(first):]
+	return first + camel(name, initials)[len(first):]
 }
 
 // article is the one that words are spoken with.
@@ -193,7 +197,7 @@ func singular(word string) (string, error) {
 			break
 		}
 	}
-	return "", fmt.Errorf("%q is one, and a name is for many: say %s (where that is no word, say both, as in NAME=%s SINGULAR=…)", word, plural(word), word)
+	return "", fmt.Errorf("%q is one, and a name is for many: say %s (where it is many, say of what: NAME=%s SINGULAR=…)", word, plural(word), word)
 }
 
 // plural is a guess for a message.

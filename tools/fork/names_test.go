@@ -10,12 +10,12 @@ func TestANameIsReadInEveryForm(t *testing.T) {
 	got, err := newNoun("gift-cards", "")
 	want := noun{
 		Many: "gift-cards", One: "gift-card", ManyWords: "gift cards", OneWords: "gift card", AOne: "a gift card", Title: "Gift cards",
-		Types: "GiftCards", Type: "GiftCard", Vars: "giftCards", Var: "giftCard", Table: "gift_cards", File: "gift_card",
+		Types: "GiftCards", Type: "GiftCard", Ops: "GiftCards", Op: "GiftCard", Vars: "giftCards", Var: "giftCard", Table: "gift_cards", File: "gift_card",
 	}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err := newNoun("api-keys", ""); err != nil || got.Type != "APIKey" || got.Var != "apiKey" || got.AOne != "an api key" {
+	if got, err := newNoun("api-keys", ""); err != nil || got.Type != "APIKey" || got.Op != "ApiKey" || got.Var != "apiKey" || got.AOne != "an api key" {
 		t.Errorf("what is spoken in letters is %+v, %v", got, err)
 	}
 	if got, err := newNoun("orders", ""); err != nil || got.Table != "orders" {
@@ -55,6 +55,8 @@ func TestANameThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 		{"category", "", "say categories"},
 		{"person", "", "say people"},
 		{"status", "", "say statuses"},
+		{"feedback", "", "SINGULAR=feedback-item"},
+		{"feedback", "feedback-item", "is no plural"},
 		{"address", "", "say addresses"},
 		{"analysis", "", "say analyses"},
 		{"news", "", "SINGULAR=news-item"},

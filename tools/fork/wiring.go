@@ -42,11 +42,14 @@ func (t tree) wireModule(p plan) error {
 			}
 			return withImport(content, p.GoModule, p.API, p.GoModule+"/api/"+p.Module+"/v1")
 		}),
+		t.edit("services/main_test.go", func(content []byte) ([]byte, error) { // before the chapter in which everybody goes home
+			return literally(content, true, "chapters", "", "", []string{fmt.Sprintf(`{%q, (*teller).tell%s},`, p.Module, p.Types)})
+		}),
 		t.scopes(p),
 		t.public(p),
 		t.edit(caddyfile, func(content []byte) ([]byte, error) {
 			routes := append(p.routes(), fmt.Sprintf(`"GET /docs/%s-v1.yaml" %[1]s`, p.Module))
-			content, err := lines(content).in("\tmap ").afterLast([]string{"# end ", "\tmap "}, append([]string{""}, indent("\t\t", region("#", p.Module, routes...))...))
+			content, err := lines(content).in("\tmap \"").afterLast([]string{"# end ", "\tmap \""}, append([]string{""}, indent("\t\t", region("#", p.Module, routes...))...))
 			if err != nil {
 				return nil, err
 			}
@@ -62,7 +65,7 @@ func (t tree) wireModule(p plan) error {
 // wireResource adds the lines that one more resource has outside its module's folders.
 func (t tree) wireResource(p plan) error {
 	return errors.Join(t.scopes(p), t.public(p), t.edit(caddyfile, func(content []byte) ([]byte, error) {
-		return lines(content).in("\tmap ").before("# end "+p.Module, indent("\t\t", p.routes()))
+		return lines(content).in("\tmap \"").before("# end "+p.Module, indent("\t\t", p.routes()))
 	}))
 }
 

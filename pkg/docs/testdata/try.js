@@ -1,3 +1,5 @@
+// only with auth, users: this file
+
 // Follows init.js in the browser test: pastes a token as a person does, tries an operation of auth, goes to users by
 // its link and tries one there.
 (async () => {
