@@ -68,8 +68,11 @@ upgrade: ## merge in a newer template: VERSION=v1.2.3, once FROM=its git address
 release: ## tag this as a release, by its changelog: VERSION=v1.2.3
 	@go run ./tools/fork release "$$VERSION"
 
-module: ## write a whole module: make module NAME=invoices
-	@go run ./tools/fork module "$$NAME" $(if $(PUBLIC),--public)
+module: ## write a whole module: NAME=invoices, with PUBLIC=1 for one that everybody may read
+	@go run ./tools/fork module "$$NAME" "--singular=$$SINGULAR" $(if $(filter-out 0 no,$(PUBLIC)),--public)
+
+resource: ## add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC=1]
+	@go run ./tools/fork resource "$$MODULE" "$$NAME" "--singular=$$SINGULAR" $(if $(filter-out 0 no,$(PUBLIC)),--public)
 
 remove: ## take a module out: make remove NAME=transactions
 	@go run ./tools/fork remove "$$NAME"
@@ -88,4 +91,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module remove reset browser web
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web
