@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -285,17 +286,16 @@ func (k *keeper) onPort(favourite int, attempt func(port int) error) (port int, 
 	return port, err
 }
 
-// freePort returns the port we like, or another one when that is taken.
+// freePort returns the port we like, or another one when that is taken: below those that the system gives to connections by
+// itself, so that none of them takes it before a server does.
 func freePort(favourite int) (int, error) {
-	listener, err := net.Listen("tcp", localhost(favourite))
-	if err != nil {
-		listener, err = net.Listen("tcp", localhost(0))
+	for range 1000 {
+		if favourite > 0 && free(localhost(favourite)) {
+			return favourite, nil
+		}
+		favourite = 10_000 + mathrand.N(10_000) //nolint:gosec // nobody is to be kept from guessing it
 	}
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("there is no free port")
 }
 
 func free(address string) bool {
