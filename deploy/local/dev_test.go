@@ -20,6 +20,7 @@ import (
 type developed struct {
 	t    *testing.T
 	root string
+	env  []string
 	cmd  *exec.Cmd
 	said *said
 	base string
@@ -113,19 +114,13 @@ func main() {
 
 func develop(t *testing.T) *developed {
 	t.Helper()
-	d := &developed{t: t, root: fake(t), said: &said{}}
+	d := &developed{t: t, root: fake(t), said: &said{}, env: elsewhere}
 	for name, content := range sources {
 		d.write(name, content)
 	}
 	if out, err := exec.Command("git", "-C", d.root, "init", "-q").CombinedOutput(); err != nil {
 		t.Logf("without git: %v %s", err, out)
 	}
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill()
-		if t.Failed() {
-			t.Logf("make dev says:\n%s", d.said.since(0))
-		}
-	})
 	d.start()
 	return d
 }
@@ -133,12 +128,19 @@ func develop(t *testing.T) *developed {
 func (d *developed) start() {
 	d.t.Helper()
 	n := len(d.said.since(0))
-	d.cmd = launcher(d.root, elsewhere, "-dev")
-	d.cmd.Stderr = d.said
-	if err := d.cmd.Start(); err != nil {
+	cmd := launcher(d.root, d.env, "-dev")
+	cmd.Stderr = d.said
+	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	d.await(time.Minute, "Groundwork is up", n)
+	d.cmd = cmd
+	d.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		if d.t.Failed() {
+			d.t.Logf("make dev says:\n%s", d.said.since(n))
+		}
+	})
+	d.await(5*time.Minute, "Groundwork is up", n)
 	env, err := os.ReadFile(filepath.Join(d.root, ".local/run.env"))
 	if err != nil {
 		d.t.Fatal(err)

@@ -381,6 +381,13 @@ func main() {
 			t.Fatal(err)
 		}
 	}
+	wiped(t, root)
+	return root
+}
+
+// wiped removes a checkout's data with the test.
+func wiped(t *testing.T, root string) {
+	t.Helper()
 	t.Cleanup(func() {
 		var why bytes.Buffer
 		eventually(t, "-reset wipes the data", func() bool { // the keeper of a launcher that was killed takes a moment
@@ -394,7 +401,6 @@ func main() {
 			t.Errorf("-reset: %s", &why)
 		}
 	})
-	return root
 }
 
 func TestCheckoutKeepsItsStackWhileAnybodyUsesIt(t *testing.T) {

@@ -10,7 +10,7 @@
 //	go run ./deploy/local -reset                       wipes the data of this checkout, and those of its tests
 //
 // DATABASE_URL and REDIS_URL win when they are set: nothing is started in their place. LOCAL_POSTGRES=download and
-// LOCAL_REDIS=mini pass over what is installed.
+// LOCAL_REDIS=mini pass over what is installed; LOCAL_DATA=FOLDER keeps the data out of the checkout.
 //
 // The launcher is what you start; it runs the command. Its child, the keeper, runs Postgres and Redis, and outlives the
 // launcher to clean up, whatever way the launcher ends: it sees the pipe between them close. A second command in the same

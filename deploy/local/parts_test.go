@@ -319,3 +319,21 @@ func TestDataForTestsGoWithTheirCheckout(t *testing.T) {
 		}
 	}
 }
+
+func TestDataMayLieElsewhere(t *testing.T) {
+	t.Parallel()
+	root, elsewhereData := fake(t), t.TempDir()
+	if err := launcher(root, append([]string{"LOCAL_DATA=" + elsewhereData}, elsewhere...), "true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	notes, _ := filepath.Glob(filepath.Join(elsewhereData, "*", "checkout"))
+	if len(notes) != 1 {
+		t.Fatalf("LOCAL_DATA has %v", notes)
+	}
+	if of, _ := os.ReadFile(notes[0]); filepath.Base(string(of)) != filepath.Base(root) {
+		t.Errorf("the data of %s are said to be of %s", root, of)
+	}
+	if _, err := os.Stat(filepath.Join(root, ".local", "data")); !os.IsNotExist(err) {
+		t.Errorf("there are data in the checkout as well: %v", err)
+	}
+}

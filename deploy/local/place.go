@@ -47,8 +47,12 @@ func locate(test bool) (p place, err error) {
 		p.home, kind = p.in("test"), forTests
 	}
 	p.data = p.in("data")
-	if isRoot {
-		p.data = filepath.Join(shared, fmt.Sprintf("%x", sha256.Sum256([]byte(p.root)))[:10]+kind)
+	elsewhere := os.Getenv("LOCAL_DATA") // where Postgres can own its files, when the checkout is a mount
+	if elsewhere == "" && isRoot {
+		elsewhere = shared
+	}
+	if elsewhere != "" {
+		p.data = filepath.Join(elsewhere, fmt.Sprintf("%x", sha256.Sum256([]byte(p.root)))[:10]+kind)
 	}
 	return p, errors.Join(os.MkdirAll(p.home, 0o700), os.MkdirAll(p.data, 0o700), os.Chmod(p.data, 0o711), // whatever the umask
 		os.WriteFile(filepath.Join(p.data, "checkout"), []byte(p.root), 0o600))
