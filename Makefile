@@ -11,6 +11,8 @@ DLV_VERSION := v1.27.2
 DLV := .local/bin/dlv-$(DLV_VERSION)
 LINT_VERSION := v2.15.0
 LINT := .local/bin/golangci-lint-$(LINT_VERSION)
+OASDIFF_VERSION := v1.35.0
+OASDIFF := .local/bin/oasdiff-$(OASDIFF_VERSION)
 
 # A variable of the command line, and of nowhere else: make and other tools have an AS and a DB of their own.
 given = $(if $(filter command%,$(origin $1)),$($1))
@@ -35,7 +37,7 @@ logs: ## what the running server says
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -logs
 
-psql: ## a prompt for SQL; AS=users, SQL='select 1', DB=name-of-a-failed-test's
+psql: ## a prompt for SQL; AS=a-module, SQL='select 1', DB=one-of-a-failed-test
 	@$(BUILD_LOCAL)
 	@$(BUILD_DEV)
 	@$(LOCAL) $(if $(call given,DB),-test) $(DEV) psql -as '$(call given,AS)' -db '$(call given,DB)'
@@ -55,10 +57,17 @@ token: ## an access token; AS=operator or AS=new-user
 	@$(DEV) token $(call given,AS)
 # end auth
 
+# only with auth:
 demo: ## tell the main story to the running server
 	@go run ./deploy/demo
+# end auth
 
-test: ## everything, on a Postgres and a Redis for tests; PKG=./services/users, RUN=Story
+# only with auth:
+web: ## serve the example of a web front end at http://localhost:3000
+	@go run ./deploy/web
+# end auth
+
+test: ## everything, on a Postgres and a Redis for tests; PKG=./services/..., RUN=Story
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),./...)
 
@@ -66,14 +75,43 @@ race: ## the same under the race detector
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test -race $(TESTFLAGS) ./...
 
+browser: ## try every page in a real Chromium
+	@$(BUILD_LOCAL)
+	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
+
 generate: ## make the code from the contracts
 	@go generate ./api/...
 
 lint: $(LINT) ## look for mistakes
-	@$(LINT) run ./...
+	@$(LINT) run --allow-parallel-runners ./...
+
+breaking: $(OASDIFF) ## say which contract breaks callers of the last release
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts breaking
+
+# What the API's callers see change since the last release, as Markdown; and, in a release, that noted and the contracts kept.
+api-changelog: $(OASDIFF)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts changelog
+
+snapshot: $(OASDIFF)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts snapshot $(VERSION)
 
 check: ## all that CI does
 	@sh .ci/check
+
+rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme
+	@go run ./tools/fork rename "$$MODULE" "$$NAME"
+
+upgrade: ## merge in a newer template: VERSION=v1.2.3, once FROM=its git address
+	@go run ./tools/fork upgrade "$$VERSION" "$$FROM"
+
+release: ## tag this as a release, by its changelog: VERSION=v1.2.3
+	@go run ./tools/fork release "$$VERSION"
+
+module: ## write a whole module: make module NAME=invoices
+	@go run ./tools/fork module "$$NAME" $(if $(PUBLIC),--public)
+
+remove: ## take a module out: make remove NAME=transactions
+	@go run ./tools/fork remove "$$NAME"
 
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
@@ -89,4 +127,10 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: help run dev debug logs psql redis mail token demo test race generate lint check reset
+.PHONY: dev debug logs psql redis mail token
+$(OASDIFF):
+	@echo "building oasdiff $(OASDIFF_VERSION), once"
+	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
+	@mv .local/bin/oasdiff $(OASDIFF)
+
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module remove reset browser web

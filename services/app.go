@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -17,6 +18,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/migrations"
@@ -37,7 +39,7 @@ var modules = map[string]struct {
 	calls []string
 	make  func(*app) (mounted, error)
 }{
-	"auth":         {map[string][]byte{"v1": authv1.Spec}, []string{"users"}, (*app).auth},
+	"auth":         {map[string][]byte{"v1": authv1.Spec, "v2": authv2.Spec}, []string{"users"}, (*app).auth},
 	"users":        {map[string][]byte{"v1": usersv1.Spec}, []string{"auth"}, (*app).users},
 	"transactions": {map[string][]byte{"v1": transactionsv1.Spec}, []string{"auth", "users"}, (*app).transactions},
 }
@@ -79,6 +81,7 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 	}
 	a.router = httpserver.NewRouter(httpserver.Options{
 		Log: log, Timeout: c.requestTimeout, TrustedProxies: c.trustedProxies, HTTPS: strings.HasPrefix(c.issuer, "https://"),
+		Origins: c.allowedOrigins,
 	})
 	if err := a.connect(); err != nil {
 		return nil, err
@@ -98,8 +101,11 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 	return a, nil
 }
 
-// connect says where every module lives.
+// connect says where every module lives. Without an auth of ours, tokens come from ISSUER, whoever that is.
 func (a *app) connect() error {
+	if !slices.Contains(a.here, "auth") && a.config.urls["auth"] == "" {
+		a.network.Here("auth", authn.Outside(a.config.issuer, &http.Client{Timeout: 5 * time.Second}))
+	}
 	for _, m := range migrations.Modules() {
 		switch {
 		case slices.Contains(a.here, m):

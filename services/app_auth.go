@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"net/http"
 	"slices"
 
-	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/services/auth"
@@ -29,7 +30,11 @@ func (a *app) auth() (mounted, error) {
 		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
 	}
 	config := auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength}
-	module, err := auth.New(config, a.pools["auth"], a.redis, kek, a.verifier, a.usersClient("auth"), sender, a.log)
+	module, err := auth.New(config, a.pools["auth"], a.redis, kek, a.verifier,
+		// only with users:
+		a.usersClient("auth"),
+		// end users
+		sender, a.log)
 	if err != nil {
 		return mounted{}, err
 	}
@@ -65,23 +70,30 @@ func operator(ctx context.Context, c *config, args []string, log *slog.Logger, s
 		return err
 	}
 	defer a.close()
-	client, err := authv1.NewClientWithResponses("http://auth", authv1.WithHTTPClient(a.network.Client("console", a.console)))
+	client, err := authv2.NewClientWithResponses("http://auth", authv2.WithHTTPClient(a.network.Client("console", a.console)))
 	if err != nil {
 		return err
 	}
-	resp, err := client.CreateIdentityWithResponse(ctx, authv1.NewIdentity{
-		Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv1.NewIdentityRoles{"user", "operator"}, Replace: &replace,
-	})
+	put := func(params authv2.PutIdentityParams) (*authv2.PutIdentityResponse, error) {
+		return client.PutIdentityWithResponse(ctx, &params, authv2.NewIdentity{
+			Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv2.NewIdentityRoles{"user", "operator"},
+		})
+	}
+	resp, err := put(authv2.PutIdentityParams{})
+	if err == nil && replace && resp.StatusCode() == http.StatusPreconditionRequired {
+		resp, err = put(authv2.PutIdentityParams{IfMatch: new(authv2.PutIdentityParamsIfMatchAsterisk)})
+	}
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode() == http.StatusConflict {
+	stands := cmp.Or(resp.JSON200, resp.JSON201)
+	switch {
+	case resp.StatusCode() == http.StatusPreconditionRequired:
 		return fmt.Errorf("%s has an account already, with another password or without the role; operator --replace changes that", c.operatorEmail)
-	}
-	if resp.JSON200 == nil {
+	case stands == nil:
 		return problem.FromPeer(resp.HTTPResponse, resp.Body)
 	}
-	log.Info("operator", "id", resp.JSON200.Id)
+	log.Info("operator", "id", stands.Id)
 	_, err = fmt.Fprintf(stdout, "%s is an operator\n", c.operatorEmail)
 	return err
 }

@@ -3,7 +3,11 @@ package main
 import "example.com/groundwork/services/transactions"
 
 func (a *app) transactions() (mounted, error) {
-	module, err := transactions.New(a.pools["transactions"], a.usersClient("transactions"), a.log)
+	module, err := transactions.New(a.pools["transactions"],
+		// only with users:
+		a.usersClient("transactions"),
+		// end users
+		a.log)
 	if err != nil {
 		return mounted{}, err
 	}

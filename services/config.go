@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/seal"
 )
@@ -31,19 +32,22 @@ type config struct {
 	clientSecrets        map[string]string // by module
 	keyEncryptionKey     string
 	keyEncryptionKeyFile string
-	smtpURL, mailFrom    string
-	passwordMinLength    int
-	rateLimit            float64 // 0: off
-	requestTimeout       time.Duration
-	drainDelay           time.Duration
-	shutdownTimeout      time.Duration
-	trustedProxies       []string
-	logLevel             slog.Level
-	pushTraces           bool
-	pushMetrics          bool
-	traceSample          float64
-	operatorEmail        string
-	operatorPassword     string
+	// only with auth:
+	smtpURL, mailFrom string
+	passwordMinLength int
+	operatorEmail     string
+	operatorPassword  string
+	// end auth
+	rateLimit       float64 // 0: off
+	requestTimeout  time.Duration
+	drainDelay      time.Duration
+	shutdownTimeout time.Duration
+	trustedProxies  []string
+	allowedOrigins  httpserver.Origins
+	logLevel        slog.Level
+	pushTraces      bool
+	pushMetrics     bool
+	traceSample     float64
 
 	effective map[string]string // every setting by name, as it is used
 }
@@ -76,7 +80,7 @@ func settings(c *config) []setting {
 	}
 	list = append(list,
 		setting{"DATABASE_MAX_CONNS", "10", "", "connections of each module's pool", false, integer(&c.databaseMaxConns, 2, 1000)},
-		setting{"REDIS_URL", "", "", "Redis, for auth and users", true, checked(text(&c.redisURL), func(v string) error {
+		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(text(&c.redisURL), func(v string) error {
 			if _, err := redis.ParseURL(v); err != nil {
 				return errors.New("a redis:// address") // without err: it may hold the password
 			}
@@ -94,25 +98,30 @@ func settings(c *config) []setting {
 			return err
 		})},
 		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, text(&c.keyEncryptionKeyFile)},
+		// only with auth:
 		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(text(&c.smtpURL), func(v string) error {
 			_, err := mail.SMTP(v, "no-reply@localhost")
 			return err
 		})},
 		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, text(&c.mailFrom)},
 		setting{"PASSWORD_MIN_LENGTH", "15", "", "characters of a new password; at least 8", false, integer(&c.passwordMinLength, 8, 128)},
+		// end auth
 		setting{"RATE_LIMIT", "50", "", "requests per second and caller in each process, or `off` (failed logins are throttled all the same)", false, rate(&c.rateLimit)},
 		setting{"REQUEST_TIMEOUT", "15s", "", "the longest a request may take", false, duration(&c.requestTimeout, time.Second, 10*time.Minute)},
 		setting{"DRAIN_DELAY", "5s", "0s", "from unready to taking no more requests, at the end", false, duration(&c.drainDelay, 0, 5*time.Minute)},
 		setting{"SHUTDOWN_TIMEOUT", "20s", "", "what requests and jobs in flight get to finish, at the end", false, duration(&c.shutdownTimeout, time.Second, 10*time.Minute)},
 		setting{"TRUSTED_PROXIES", "", "", "networks (CIDR, commas between) whose X-Forwarded-For is believed", false, prefixes(&c.trustedProxies)},
+		setting{"ALLOWED_ORIGINS", "", "http://localhost:3000", "web origins (commas between) whose pages may call the API: docs/browsers.md", false, origins(&c.allowedOrigins)},
 		setting{"LOG_LEVEL", "info", "", "debug, info, warn or error", false, func(v string) error { return c.logLevel.UnmarshalText([]byte(v)) }},
 		setting{"OTEL_EXPORTER_OTLP_ENDPOINT", "", "", "collector for traces and metrics; silent when absent. The other OTEL_EXPORTER_OTLP_* are read too", false, push(&c.pushTraces, &c.pushMetrics)},
 		setting{"OTEL_SDK_DISABLED", "false", "", "`true`: push nothing", false, disable(&c.pushTraces, &c.pushMetrics, "true")},
 		setting{"OTEL_TRACES_EXPORTER", "otlp", "", "`none`: push no traces", false, disable(&c.pushTraces, nil, "none")},
 		setting{"OTEL_METRICS_EXPORTER", "otlp", "", "`none`: push no metrics", false, disable(&c.pushMetrics, nil, "none")},
 		setting{"TRACE_SAMPLE", "0.1", "1", "share of traces that is kept", false, share(&c.traceSample)},
+		// only with auth:
 		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, text(&c.operatorEmail)},
 		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, text(&c.operatorPassword)},
+		// end auth
 	)
 }
 
@@ -179,7 +188,10 @@ func (c *config) refuseDevelopment() error {
 		return nil
 	}
 	secrets := map[string]string{
-		"DATABASE_URL": c.databaseURL, "REDIS_URL": c.redisURL, "SMTP_URL": c.smtpURL, "KEY_ENCRYPTION_KEY": c.keyEncryptionKey, "OPERATOR_PASSWORD": c.operatorPassword,
+		"DATABASE_URL": c.databaseURL, "REDIS_URL": c.redisURL, "KEY_ENCRYPTION_KEY": c.keyEncryptionKey,
+		// only with auth:
+		"SMTP_URL": c.smtpURL, "OPERATOR_PASSWORD": c.operatorPassword,
+		// end auth
 	}
 	for _, m := range migrations.Modules() {
 		secrets[strings.ToUpper(m)+"_DATABASE_URL"] = c.databaseURLs[m]
@@ -198,39 +210,51 @@ func (c *config) refuseDevelopment() error {
 	return errors.Join(wrong...)
 }
 
+// needs are the settings, beside its database, without which a module does not run.
+var needs = map[string][]string{
+	"auth":  {"REDIS_URL", keySettings, "SMTP_URL"},
+	"users": {"REDIS_URL", keySettings},
+}
+
+// keySettings are two settings of which one is needed.
+const keySettings = "KEY_ENCRYPTION_KEY or KEY_ENCRYPTION_KEY_FILE"
+
 // need reports what is missing for running these modules in this process.
 func (c *config) need(here []string) error {
-	var missing []string
-	want := func(name, value string) {
-		if value == "" {
-			missing = append(missing, name)
+	missing := map[string]bool{}
+	want := func(name string) {
+		for alternative := range strings.SplitSeq(name, " or ") {
+			if c.effective[alternative] != "" {
+				return
+			}
 		}
+		missing[name] = true
 	}
+	want("ISSUER")
 	apart := len(here) < len(migrations.Modules())
-	want("ISSUER", c.issuer)
 	for _, m := range migrations.Modules() {
 		upper := strings.ToUpper(m)
 		served := slices.Contains(here, m)
+		called := slices.ContainsFunc(here, func(caller string) bool { return slices.Contains(modules[caller].calls, m) })
 		if served {
-			want(upper+"_DATABASE_URL", c.databaseURLs[m])
+			want(upper + "_DATABASE_URL")
 		}
-		if apart && !served && slices.ContainsFunc(here, func(caller string) bool { return slices.Contains(modules[caller].calls, m) }) {
-			want(upper+"_URL", c.urls[m])
+		if called && !served && m != "auth" { // who gives tokens is found through ISSUER as well
+			want(upper + "_URL")
 		}
-		if apart && (served || slices.Contains(here, "auth")) {
-			want(upper+"_CLIENT_SECRET", c.clientSecrets[m])
+		if (apart || !slices.Contains(here, "auth") && !c.local()) && (served || slices.Contains(here, "auth")) {
+			want(upper + "_CLIENT_SECRET")
 		}
 	}
-	if slices.Contains(here, "auth") || slices.Contains(here, "users") {
-		want("REDIS_URL", c.redisURL)
-		want("KEY_ENCRYPTION_KEY or KEY_ENCRYPTION_KEY_FILE", c.keyEncryptionKey+c.keyEncryptionKeyFile)
-	}
-	if slices.Contains(here, "auth") && !c.local() {
-		want("SMTP_URL", c.smtpURL)
+	for _, m := range here {
+		for _, name := range needs[m] {
+			if name != "SMTP_URL" || !c.local() { // locally there is a mailbox
+				want(name)
+			}
+		}
 	}
 	if len(missing) > 0 {
-		slices.Sort(missing)
-		return fmt.Errorf("missing for serving %s in %s: %s", strings.Join(here, ", "), c.environment, strings.Join(missing, ", "))
+		return fmt.Errorf("missing for serving %s in %s: %s", strings.Join(here, ", "), c.environment, strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
 	}
 	return nil
 }

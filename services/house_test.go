@@ -42,46 +42,48 @@ type brk struct {
 
 var walls = []wall{
 	{"modules meet by their contracts", contractsOnly, []brk{
-		{"a module imports another", adding("services/users/x.go", `package users; import _ "example.com/groundwork/services/auth"`),
-			"services/users/x.go imports services/auth: a module is reached by its contract"},
-		{"a test of a module imports another", adding("services/users/x_test.go", `package users; import _ "example.com/groundwork/services/auth"`),
-			"services/users/x_test.go imports services/auth: a module is reached by its contract"},
-		{"a contract imports our code", adding("api/users/v1/x.go", `package usersv1; import _ "example.com/groundwork/pkg/problem"`),
-			"api/users/v1/x.go imports pkg/problem: a contract stands alone"},
-		{"a package imports a contract", adding("pkg/problem/x.go", `package problem; import _ "example.com/groundwork/api/users/v1"`),
-			"pkg/problem/x.go imports api/users/v1: pkg knows no module"},
-		{"a package imports a module", adding("pkg/problem/x.go", `package problem; import _ "example.com/groundwork/services/users"`),
-			"pkg/problem/x.go imports services/users: pkg knows no module"},
+		{"a module imports another", adding("services/books/x.go", `package books; import _ "example.com/groundwork/services/shelves"`),
+			"services/books/x.go imports services/shelves: a module is reached by its contract"},
+		{"a test of a module imports another", adding("services/books/x_test.go", `package books; import _ "example.com/groundwork/services/shelves"`),
+			"services/books/x_test.go imports services/shelves: a module is reached by its contract"},
+		{"a contract imports our code", adding("api/books/v1/x.go", `package booksv1; import _ "example.com/groundwork/pkg/problem"`),
+			"api/books/v1/x.go imports pkg/problem: a contract stands alone"},
+		{"a package imports a contract", adding("pkg/problem/x.go", `package problem; import _ "example.com/groundwork/api/books/v1"`),
+			"pkg/problem/x.go imports api/books/v1: pkg knows no module"},
+		{"a package imports a module", adding("pkg/problem/x.go", `package problem; import _ "example.com/groundwork/services/books"`),
+			"pkg/problem/x.go imports services/books: pkg knows no module"},
 	}},
 	{"every module has the same rooms", sameRooms, []brk{
-		{"no handlers", removing("services/users/handlers.go"), "services/users has no handlers.go: every module has the same rooms"},
-		{"no store", removing("services/users/store.go"), "services/users has no store.go or store_*.go: every module has the same rooms"},
-		{"no stories", removing("services/users/module_test.go"), "services/users has no module_test.go: every module has the same rooms"},
-		{"no contract", removing("api/users/v1/openapi.yaml"), "the module users has no api/users/v1/openapi.yaml: a module has a contract"},
-		{"no schema", removing("migrations/users/0001_users.sql"), "the module users has no migrations/users/*.sql: a module keeps its own schema"},
+		{"no handlers", removing("services/books/handlers.go"), "services/books has no handlers.go: every module has the same rooms"},
+		{"no store", removing("services/books/store.go"), "services/books has no store.go or store_*.go: every module has the same rooms"},
+		{"no stories", removing("services/books/module_test.go"), "services/books has no module_test.go: every module has the same rooms"},
+		{"no contract", removing("api/books/v1/openapi.yaml"), "the module books has no api/books/v1/openapi.yaml: a module has a contract"},
+		{"half of a new contract", adding("api/books/v7/openapi.yaml", ""), "the module books has no api/books/v7/gen.go: a module has a contract"},
+		{"no contract at all", without("api/books/"), "the module books has no api/books/v1: a module has a contract"},
+		{"no schema", removing("migrations/books/0001_books.sql"), "the module books has no migrations/books/*.sql: a module keeps its own schema"},
 		{"a contract without a module", adding("api/ghost/v1/openapi.yaml", ""), "api/ghost belongs to no module in services/"},
 		{"a schema without a module", adding("migrations/ghost/0001_ghost.sql", ""), "migrations/ghost belongs to no module in services/"},
 	}},
 	{"a module shows little", showsLittle, []brk{
-		{"a function", adding("services/users/x.go", "package users\nfunc Find() {}"), "services/users/x.go exports Find: a module shows New, Module, Routes and Jobs"},
-		{"a type", adding("services/users/x.go", "package users\ntype Row struct{}"), "services/users/x.go exports Row: a module shows New, Module, Routes and Jobs"},
-		{"a variable", adding("services/users/x.go", "package users\nvar Limit = 1"), "services/users/x.go exports Limit: a module shows New, Module, Routes and Jobs"},
-		{"a method", adding("services/users/x.go", "package users\nfunc (m *Module) Pool() {}"),
-			"services/users/x.go exports Module.Pool: a module shows New, Module, Routes and Jobs"},
+		{"a function", adding("services/books/x.go", "package books\nfunc Find() {}"), "services/books/x.go exports Find: a module shows New, Module, Routes and Jobs"},
+		{"a type", adding("services/books/x.go", "package books\ntype Row struct{}"), "services/books/x.go exports Row: a module shows New, Module, Routes and Jobs"},
+		{"a variable", adding("services/books/x.go", "package books\nvar Limit = 1"), "services/books/x.go exports Limit: a module shows New, Module, Routes and Jobs"},
+		{"a method", adding("services/books/x.go", "package books\nfunc (m *Module) Pool() {}"),
+			"services/books/x.go exports Module.Pool: a module shows New, Module, Routes and Jobs"},
 	}},
 	{"SQL stands in the store", sqlRooms, []brk{
-		{"a handler", adding("services/users/handlers.go", `package users; import _ "github.com/jackc/pgx/v5"`),
-			"services/users/handlers.go imports github.com/jackc/pgx/v5: SQL stands in store*.go"},
+		{"a handler", adding("services/books/handlers.go", `package books; import _ "github.com/jackc/pgx/v5"`),
+			"services/books/handlers.go imports github.com/jackc/pgx/v5: SQL stands in store*.go"},
 		{"the front door", adding("services/config.go", `package main; import _ "github.com/jackc/pgx/v5/pgxpool"`),
 			"services/config.go imports github.com/jackc/pgx/v5/pgxpool: SQL stands in store*.go"},
 	}},
 	{"SQL names its columns", namedColumns, []brk{
-		{"in a store", adding("services/users/x.go", "package users\nconst q = `select u.* from users u`"),
-			"services/users/x.go:2 selects *: a running instance has to survive a new column"},
+		{"in a store", adding("services/books/x.go", "package books\nconst q = `select u.* from books u`"),
+			"services/books/x.go:2 selects *: a running instance has to survive a new column"},
 		{"when writing", adding("pkg/seal/x.go", "package seal\nconst q = `insert into a values (1) returning *`"),
 			"pkg/seal/x.go:2 selects *: a running instance has to survive a new column"},
-		{"in a migration", adding("migrations/users/0002_x.sql", "create view users.v as\nselect *\nfrom users.users;"),
-			"migrations/users/0002_x.sql:2 selects *: a running instance has to survive a new column"},
+		{"in a migration", adding("migrations/books/0002_x.sql", "create view books.v as\nselect *\nfrom books.books;"),
+			"migrations/books/0002_x.sql:2 selects *: a running instance has to survive a new column"},
 	}},
 	{"every package says what it is for", packageComments, []brk{
 		{"none", replacing("pkg/etag/etag.go", "has clients send them.\npackage", "has clients send them.\n\npackage"), "the package pkg/etag says nowhere what it is for: write one comment above its package clause"},
@@ -95,34 +97,38 @@ var walls = []wall{
 		{"an unknown kind", adding("pkg/page/x.go", "package page\nvar e = problem.Odd.New(\"odd\", \"\")"), "pkg/page/x.go:2 uses problem.Odd, which the table of kinds does not have"},
 	}},
 	{"a path has one owner", onePath, []brk{
-		{"twice", replacing("api/users/v1/openapi.yaml", "  /v1/users/me:", "  /v1/transactions:"), "the path /v1/transactions is in transactions/v1 and in users/v1: each path has one owner"},
-		{"twice, under another name", replacing("api/users/v1/openapi.yaml", "  /v1/users/me:", "  /v1/accounts/{it}:"), "the path /v1/accounts/{it} is in transactions/v1 and in users/v1: each path has one owner"},
+		{"twice", replacing("api/books/v1/openapi.yaml", "  /v1/books/mine:", "  /v1/shelves:"), "the path /v1/shelves is in books/v1 and in shelves/v1: each path has one owner"},
+		{"twice, under another name", replacing("api/books/v1/openapi.yaml", "  /v1/books/mine:", "  /v1/shelves/{it}:"), "the path /v1/shelves/{id} is in books/v1 and in shelves/v1: each path has one owner"},
 	}},
 	{"what is public is known to be", publicOperations, []brk{
-		{"a new one", replacing("api/users/v1/openapi.yaml", "        - oauth2: ['profile:read']", "        []"),
-			"GET /v1/users/me is public: if nobody has to say who they are, add it to the list in serve_test.go"},
-		{"an anonymous way in", replacing("api/users/v1/openapi.yaml", "        - oauth2: ['profile:read']", "        - oauth2: ['profile:read']\n        - {}"),
-			"GET /v1/users/me has the alternative {}: say `security: []` when an operation is public"},
+		{"a new one", replacing("api/books/v1/openapi.yaml", "        - oauth2: ['books:read']", "        []"),
+			"GET /v1/books/mine is public: if nobody has to say who they are, add it to the list in serve_test.go"},
+		{"an anonymous way in", replacing("api/books/v1/openapi.yaml", "        - oauth2: ['books:read']", "        - oauth2: ['books:read']\n        - {}"),
+			"GET /v1/books/mine has the alternative {}: say `security: []` when an operation is public"},
+		// only with auth:
 		{"one that is gone", replacing("api/auth/v1/openapi.yaml", "  /v1/auth/login:", "  /v1/auth/enter:"), "POST /v1/auth/login is in the list of public operations and in no contract"},
+		// end auth
 	}},
+	// only with auth:
 	{"every scope is granted by a role", scopesGranted, []brk{
-		{"a scope nobody has", replacing("api/users/v1/openapi.yaml", "        - oauth2: ['profile:read']", "        - oauth2: ['profile:admire']"),
-			"GET /v1/users/me asks for the scope profile:admire, which no role in services/auth/roles.go grants"},
-		{"a role that lost one", replacing("services/auth/roles.go", `"profile:read", `, ""),
-			"GET /v1/users/me asks for the scope profile:read, which no role in services/auth/roles.go grants"},
+		{"a scope nobody has", replacing("api/books/v1/openapi.yaml", "        - oauth2: ['books:read']", "        - oauth2: ['books:admire']"),
+			"GET /v1/books/mine asks for the scope books:admire, which no role in services/auth/roles.go grants"},
+		{"a role that lost one", replacing("services/auth/roles.go", `"books:read", `, ""),
+			"GET /v1/books/mine asks for the scope books:read, which no role in services/auth/roles.go grants"},
 	}},
+	// end auth
 	{"the gateway routes what is public and nothing else", gatewayRoutes, []brk{
 		{"no gateway", removing("deploy/gateway/Caddyfile"), "there is no deploy/gateway/Caddyfile"},
-		{"a new path", replacing("api/users/v1/openapi.yaml", "  /v1/users/me:", "  /v1/users/{id}/face:"),
-			"the gateway does not route GET /v1/users/{id}/face to users: add it to deploy/gateway/Caddyfile"},
-		{"an internal operation opened up", replacing("deploy/gateway/Caddyfile", `"GET /v1/users/me" users`, `"~^PUT /v1/users/[^/]+$" users`),
-			"the gateway routes PUT /v1/users/{id}, which is for modules only"},
-		{"a pattern that is too wide", replacing("deploy/gateway/Caddyfile", `"GET /v1/users/me" users`, `"~^GET /v1/users/.*$" users`),
-			"the gateway routes GET /v1/users/{id}, which is for modules only"},
-		{"another module", replacing("deploy/gateway/Caddyfile", `"GET /v1/users/me" users`, `"GET /v1/users/me" auth`),
-			"the gateway routes GET /v1/users/me to auth, but users answers it"},
-		{"a path that is gone", replacing("deploy/gateway/Caddyfile", `"GET /v1/users/me" users`, `"GET /v1/users/you" users`),
-			"the gateway routes \"GET /v1/users/you\", which is no operation of a contract"},
+		{"a new path", replacing("api/books/v1/openapi.yaml", "  /v1/books/mine:", "  /v1/books/{id}/face:"),
+			"the gateway does not route GET /v1/books/{id}/face to books: add it to deploy/gateway/Caddyfile"},
+		{"an internal operation opened up", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"~^PUT /v1/books/[^/]+$" books`),
+			"the gateway routes PUT /v1/books/{id}, which is for modules only"},
+		{"a pattern that is too wide", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"~^GET /v1/books/.*$" books`),
+			"the gateway routes GET /v1/books/{id}, which is for modules only"},
+		{"another module", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"GET /v1/books/mine" shelves`),
+			"the gateway routes GET /v1/books/mine to shelves, but books answers it"},
+		{"a path that is gone", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"GET /v1/books/yours" books`),
+			"the gateway routes \"GET /v1/books/yours\", which is no operation of a contract"},
 	}},
 	{"the README lists every setting", settingsTable, []brk{
 		{"no README", removing("README.md"), "README.md has no table of settings between <!-- settings --> and <!-- /settings -->"},
@@ -146,7 +152,7 @@ func TestTheWallsOfTheHouse(t *testing.T) {
 // A wall that nothing can knock over is painted on: each break is found, and nothing else than it.
 func TestEveryWallFallsWithAReason(t *testing.T) {
 	t.Parallel()
-	house := theHouse(t)
+	house := withBooks(theHouse(t))
 	for _, w := range walls {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -216,6 +222,12 @@ func adding(name, content string) func(files) { return func(f files) { f[name] =
 
 func removing(name string) func(files) { return func(f files) { delete(f, name) } }
 
+func without(prefix string) func(files) {
+	return func(f files) {
+		maps.DeleteFunc(f, func(name, _ string) bool { return strings.HasPrefix(name, prefix) })
+	}
+}
+
 func replacing(name, old, new string) func(files) {
 	return func(f files) { f[name] = strings.Replace(f[name], old, new, 1) }
 }
@@ -255,9 +267,15 @@ func sameRooms(f files) (wrong []string) {
 		if !f.has("services/"+m+"/store.go") && !slices.ContainsFunc(f.match("services/"+m+"/store_*.go"), func(s string) bool { return !strings.HasSuffix(s, "_test.go") }) {
 			wrong = append(wrong, fmt.Sprintf("services/%s has no store.go or store_*.go: every module has the same rooms", m))
 		}
-		for _, part := range []string{"openapi.yaml", "config.yaml", "doc.go", "gen.go"} {
-			if name := "api/" + m + "/v1/" + part; !f.has(name) {
-				wrong = append(wrong, fmt.Sprintf("the module %s has no %s: a module has a contract", m, name))
+		versions := f.versions(m)
+		if len(versions) == 0 {
+			wrong = append(wrong, fmt.Sprintf("the module %s has no api/%s/v1: a module has a contract", m, m))
+		}
+		for _, version := range versions {
+			for _, part := range []string{"openapi.yaml", "config.yaml", "doc.go", "gen.go"} {
+				if name := version + "/" + part; !f.has(name) {
+					wrong = append(wrong, fmt.Sprintf("the module %s has no %s: a module has a contract", m, name))
+				}
 			}
 		}
 		if len(f.match("migrations/"+m+"/*.sql")) == 0 {
@@ -439,7 +457,7 @@ func packageComments(f files) (wrong []string) {
 var codesByStatus = map[int][]string{
 	400: {"malformed-json", "token-invalid", "invalid-parameter", "invalid-cursor", "idempotency-key-missing", "idempotency-key-invalid"},
 	401: {"unauthenticated", "invalid-credentials", "step-up-required"},
-	403: {"insufficient-scope"},
+	403: {"insufficient-scope", "cross-origin-refused"},
 	404: {"not-found"},
 	405: {"method-not-allowed"},
 	406: {"not-acceptable"},
@@ -569,6 +587,7 @@ func publicOperations(f files) (wrong []string) {
 	return wrong
 }
 
+// only with auth:
 func scopesGranted(f files) (wrong []string) {
 	var granted []string
 	ast.Inspect(f.parse("services/auth/roles.go"), func(n ast.Node) bool {
@@ -597,6 +616,8 @@ func scopesGranted(f files) (wrong []string) {
 	}
 	return wrong
 }
+
+// end auth
 
 // routed is a line of the gateway's map: "GET /v1/users/me" users, or a pattern behind a tilde.
 var routed = regexp.MustCompile(`(?m)^\s*"(~?)([^"{}]+)" (\w+)$`)
@@ -700,6 +721,16 @@ func (f files) modules() (names []string) {
 		}
 	}
 	return names
+}
+
+// versions are the folders of a module's contracts.
+func (f files) versions(module string) (folders []string) {
+	for _, name := range f.match("api/" + module + "/v*/*") {
+		if folder := path.Dir(name); !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
 }
 
 func (f files) parse(name string) *ast.File {

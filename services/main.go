@@ -32,20 +32,30 @@ func main() {
 	}
 }
 
-const usage = `groundwork is a backend: auth, users and transactions.
+// usage is what help says: each command, and what it does.
+var usage = [][2]string{
+	{"serve", "answer requests and work jobs"},
+	{"serve --modules=…", "the same for some of the modules, commas between: " + strings.Join(migrations.Modules(), ",")},
+	{"migrate up", "make the logins and bring every schema to its newest version"},
+	{"migrate status", "list what is applied"},
+	// only with auth:
+	{"operator", "make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope"},
+	{"operator --replace", "the same, and change the account when there is one"},
+	// end auth
+	{"healthcheck", "ask the server at HTTP_ADDR whether it is ready"},
+	{"config", "list every setting"},
+	{"version", ""},
+	{"help", ""},
+}
 
-  groundwork serve [--modules=auth,users,transactions]   answer requests and work jobs
-  groundwork migrate up        make the logins and bring every schema to its newest version
-  groundwork migrate status    list what is applied
-  groundwork operator          make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope
-                               (--replace: change the one that exists)
-  groundwork healthcheck       ask the server at HTTP_ADDR whether it is ready
-  groundwork config            list every setting
-  groundwork version
-  groundwork help
-
-Settings come from the environment.
-`
+func help(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, line := range usage {
+		fmt.Fprintf(tw, "  groundwork %s\t%s\n", line[0], line[1])
+	}
+	fmt.Fprintln(tw, "\nSettings come from the environment.")
+	return tw.Flush()
+}
 
 // run is the program: it is given the world and returns an error.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
@@ -55,8 +65,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	switch command {
 	case "help", "-h", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
+		return help(stdout)
 	case "version":
 		_, err := fmt.Fprintln(stdout, version())
 		return err
@@ -84,8 +93,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return serve(ctx, c, log, modules)
 	case "migrate":
 		return migrate(ctx, c, args, stdout)
+	// only with auth:
 	case "operator":
 		return operator(ctx, c, args, log, stdout)
+	// end auth
 	case "healthcheck":
 		return healthcheck(ctx, c)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,13 +25,11 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
-	"github.com/oapi-codegen/nullable"
 
-	authv1 "example.com/groundwork/api/auth/v1"
-	transactionsv1 "example.com/groundwork/api/transactions/v1"
-	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/postgres/pgtest"
 	"example.com/groundwork/pkg/servertest"
 )
@@ -169,27 +166,40 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("it never happened that %s", what)
 }
 
-// apart runs each module as a process of its own and returns the address of a gateway before them.
-func apart(t *testing.T, env map[string]string) (gateway string, modules map[string]*program) {
+// apart runs modules, all when none is named, as a process each and returns the address of a gateway before them. With auth among them it
+// is whose tokens they believe.
+func apart(t *testing.T, env map[string]string, here ...string) (gateway string, running map[string]*program) {
 	t.Helper()
-	modules = map[string]*program{}
+	if len(here) == 0 {
+		here = migrations.Modules()
+	}
+	running = map[string]*program{}
 	targets := map[string]*httputil.ReverseProxy{}
 	owner := owners(t)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { targets[owner(r.URL.Path)].ServeHTTP(w, r) }))
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if target := targets[owner(r.URL.Path)]; target != nil {
+			target.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	}))
 	t.Cleanup(proxy.Close)
-	env = with(env, "ISSUER", proxy.URL)
+	env = maps.Clone(env)
+	if slices.Contains(here, "auth") {
+		env["ISSUER"] = proxy.URL
+	}
 	addresses := map[string]string{}
-	for _, m := range migrations.Modules() {
+	for _, m := range here {
 		addresses[m] = free(t)
 		u := &url.URL{Scheme: "http", Host: addresses[m]}
 		targets[m] = httputil.NewSingleHostReverseProxy(u)
 		env[strings.ToUpper(m)+"_URL"] = u.String()
-		env[strings.ToUpper(m)+"_CLIENT_SECRET"] = "a secret of " + m + " that is long enough"
+		env[strings.ToUpper(m)+"_CLIENT_SECRET"] = cmp.Or(env[strings.ToUpper(m)+"_CLIENT_SECRET"], "a secret of "+m+" that is long enough")
 	}
-	for _, m := range migrations.Modules() {
-		modules[m] = start(t, with(env, "HTTP_ADDR", addresses[m]), "--modules="+m)
+	for _, m := range here {
+		running[m] = start(t, with(env, "HTTP_ADDR", addresses[m]), "--modules="+m)
 	}
-	return proxy.URL, modules
+	return proxy.URL, running
 }
 
 // owners returns which module answers a path: the one whose contract has it, and auth when none has.
@@ -217,34 +227,86 @@ func owners(t *testing.T) func(path string) string {
 	}
 }
 
-// TestMainStory tells the same story to all modules in one process and to each in its own, and wants the same answers.
-func TestMainStory(t *testing.T) {
+// cast is who the story is about. Each has a token.
+type cast struct{ alice, bob, operator *person }
+
+// chapters are the story, in the order in which it is told: each module has one.
+var chapters = []struct {
+	module string
+	tell   func(*teller, cast)
+}{
+	{"users", (*teller).profiles},
+	{"transactions", (*teller).payments},
+	{"auth", (*teller).farewell},
+}
+
+// TestTokensOfAnotherIssuer tells the story without auth: somebody else's issuer signs the tokens, and modules get theirs from it.
+func TestTokensOfAnotherIssuer(t *testing.T) {
 	t.Parallel()
-	var together, separate []string
-	t.Run("together", func(t *testing.T) {
-		t.Parallel()
-		env := world(t)
-		p := start(t, env)
-		together = tell(t, env, p.url)
-		t.Cleanup(func() { noSecrets(t, p.logs.String()) })
-	})
-	t.Run("apart", func(t *testing.T) {
-		t.Parallel()
-		env := world(t)
-		gateway, modules := apart(t, env)
-		separate = tell(t, env, gateway)
-		t.Cleanup(func() {
-			for _, p := range modules {
-				noSecrets(t, p.logs.String())
-			}
-		})
-	})
-	t.Cleanup(func() {
-		if !slices.Equal(together, separate) {
-			t.Errorf("the modules behave differently together and apart:\ntogether:\n  %s\napart:\n  %s",
-				strings.Join(together, "\n  "), strings.Join(separate, "\n  "))
+	var here []string
+	for _, m := range migrations.Modules() {
+		if m != "auth" {
+			here = append(here, m)
 		}
-	})
+	}
+	const secret = "the secret of a module, which its issuer knows"
+	issuer := servertest.NewIssuer(t)
+	keys := chi.NewRouter()
+	server := httptest.NewServer(keys)
+	t.Cleanup(server.Close)
+	issuer.Name = server.URL
+	issuer.Provider(keys, secret)
+	world := func() map[string]string {
+		env := with(world(t), "ISSUER", issuer.Name)
+		for _, m := range here {
+			env[strings.ToUpper(m)+"_CLIENT_SECRET"] = secret
+		}
+		return env
+	}
+	p := start(t, world(), "--modules="+strings.Join(here, ","))
+	gateway, running := apart(t, world(), here...)
+	together, separate := tellOf(t, issuer, p.url), tellOf(t, issuer, gateway)
+	if !slices.Equal(together, separate) {
+		t.Errorf("the modules behave differently together and apart:\ntogether:\n  %s\napart:\n  %s", strings.Join(together, "\n  "), strings.Join(separate, "\n  "))
+	}
+	noSecrets(t, p.logs.String())
+	for _, p := range running {
+		noSecrets(t, p.logs.String())
+	}
+}
+
+// tellOf tells the story with people whose tokens are from this issuer.
+func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
+	t.Helper()
+	s := &teller{t: t, url: address}
+	var scopes []string
+	for _, o := range theHouse(t).contracts(new([]string)) {
+		for _, scope := range o.scopes {
+			if scope != "internal" && !strings.HasPrefix(scope, "ledger:") && !strings.HasPrefix(scope, "identities:") {
+				scopes = append(scopes, scope)
+			}
+		}
+	}
+	somebody := func(more ...string) *person {
+		id := uuid.New()
+		// only with users:
+		s.provision(issuer.Token(authn.Principal{Subject: "directory", ClientID: "directory", Scopes: []string{"internal"}}), id)
+		// end users
+		return s.as(issuer.Token(authn.Principal{UserID: id, Scopes: append(more, scopes...)}))
+	}
+	c := cast{somebody(), somebody(), somebody("ledger:read", "ledger:write")}
+	for _, chapter := range chapters {
+		if chapter.module != "auth" {
+			chapter.tell(s, c)
+		}
+	}
+	nowhere, err := http.Get(address + "/v1/nothing")
+	s.must(err)
+	nowhere.Body.Close()
+	if nowhere.StatusCode != 404 {
+		t.Errorf("what is nowhere answers %d", nowhere.StatusCode)
+	}
+	return s.answers
 }
 
 // noSecrets looks for what must never be logged.
@@ -257,14 +319,7 @@ func noSecrets(t *testing.T, logs string) {
 	}
 }
 
-// person calls the modules with a token of their own. What they are answered is noted, so that two tellings can be compared.
-type person struct {
-	auth         *authv1.ClientWithResponses
-	users        *usersv1.ClientWithResponses
-	transactions *transactionsv1.ClientWithResponses
-	refresh      string
-}
-
+// teller tells stories to a running backend. What it is answered is noted, so that two tellings can be compared.
 type teller struct {
 	t       *testing.T
 	url     string
@@ -297,25 +352,32 @@ func shape(path string) string {
 	return strings.Join(parts, "/")
 }
 
-// as makes the clients of somebody with this access token, "" for nobody.
+// person is somebody with an access token, or nobody.
+type person struct {
+	url    string
+	token  string
+	client *http.Client
+	// only with auth:
+	refresh string
+	// end auth
+}
+
+// as is somebody with this access token, "" for nobody.
 func (s *teller) as(token string) *person {
-	s.t.Helper()
-	bearer := func(_ context.Context, r *http.Request) error {
-		if token != "" {
-			r.Header.Set("Authorization", "Bearer "+token)
-		}
-		return nil
+	return &person{url: s.url, token: token, client: &http.Client{Transport: bearer{token, s}}}
+}
+
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
 	}
-	client := &http.Client{Transport: s}
-	p := &person{}
-	var errs [3]error
-	p.auth, errs[0] = authv1.NewClientWithResponses(s.url, authv1.WithHTTPClient(client), authv1.WithRequestEditorFn(bearer))
-	p.users, errs[1] = usersv1.NewClientWithResponses(s.url, usersv1.WithHTTPClient(client), usersv1.WithRequestEditorFn(bearer))
-	p.transactions, errs[2] = transactionsv1.NewClientWithResponses(s.url, transactionsv1.WithHTTPClient(client), transactionsv1.WithRequestEditorFn(bearer))
-	for _, err := range errs {
-		s.must(err)
-	}
-	return p
+	return b.next.RoundTrip(r)
 }
 
 func (s *teller) must(err error) {
@@ -334,152 +396,5 @@ func (s *teller) wants(status int, got interface {
 	s.must(err)
 	if got.StatusCode() != status {
 		s.t.Fatalf("got %d, want %d: %s", got.StatusCode(), status, got.GetBody())
-	}
-}
-
-// join registers somebody, reads the mail, confirms and logs in.
-func (s *teller) join(email string) *person {
-	s.t.Helper()
-	ctx, nobody := s.t.Context(), s.as("")
-	password := "the long password of " + email
-	registered, err := nobody.auth.RegisterWithResponse(ctx, authv1.Credentials{Email: email, Password: password})
-	s.wants(202, registered, err)
-	early, err := nobody.auth.LoginWithResponse(ctx, authv1.Credentials{Email: email, Password: password})
-	s.wants(401, early, err)
-	verified, err := nobody.auth.VerifyEmailWithResponse(ctx, authv1.VerifyEmail{Token: s.mail(email)})
-	s.wants(204, verified, err)
-	return s.login(email, password)
-}
-
-func (s *teller) login(email, password string) *person {
-	s.t.Helper()
-	tokens, err := s.as("").auth.LoginWithResponse(s.t.Context(), authv1.Credentials{Email: strings.ToUpper(email), Password: password})
-	s.wants(200, tokens, err)
-	p := s.as(tokens.JSON200.AccessToken)
-	p.refresh = *tokens.JSON200.RefreshToken
-	return p
-}
-
-// mail waits for the newest mail to an address and returns its token.
-func (s *teller) mail(to string) (token string) {
-	s.t.Helper()
-	eventually(s.t, "a mail comes", func() bool {
-		resp, err := http.Get(s.url + "/dev/mail.json?to=" + url.QueryEscape(to))
-		s.must(err)
-		defer resp.Body.Close()
-		var mails []struct{ Token string }
-		s.must(json.NewDecoder(resp.Body).Decode(&mails))
-		if len(mails) > 0 {
-			token = mails[0].Token
-		}
-		return token != ""
-	})
-	return token
-}
-
-func tell(t *testing.T, env map[string]string, address string) []string {
-	ctx := t.Context()
-	s := &teller{t: t, url: address}
-	alice, bob := s.join("alice@example.com"), s.join("bob@example.com")
-
-	// The profile is provisioned by a job.
-	eventually(t, "alice has a profile", func() bool {
-		me, err := alice.users.GetMeWithResponse(ctx, nil)
-		s.must(err)
-		return me.JSON200 != nil && me.JSON200.Email == "alice@example.com"
-	})
-	me, err := alice.users.GetMeWithResponse(ctx, nil)
-	s.wants(200, me, err)
-	tag := me.HTTPResponse.Header.Get("ETag")
-	patched, err := alice.users.UpdateMeWithApplicationMergePatchPlusJSONBodyWithResponse(ctx, &usersv1.UpdateMeParams{IfMatch: tag},
-		usersv1.UserPatch{Name: nullable.NewNullableWithValue("Alice")})
-	s.wants(200, patched, err)
-	stale, err := alice.users.UpdateMeWithApplicationMergePatchPlusJSONBodyWithResponse(ctx, &usersv1.UpdateMeParams{IfMatch: tag},
-		usersv1.UserPatch{Name: nullable.NewNullNullable[string]()})
-	s.wants(412, stale, err)
-
-	// An operator brings money in through an external account.
-	out, err := command(t, env, "operator").CombinedOutput()
-	if err != nil {
-		t.Fatalf("operator: %v\n%s", err, out)
-	}
-	operator := s.login(env["OPERATOR_EMAIL"], env["OPERATOR_PASSWORD"])
-	external := s.open(operator, transactionsv1.NewAccount{Currency: "EUR", Kind: new(transactionsv1.AccountKindExternal)})
-	hers, his := s.open(alice, transactionsv1.NewAccount{Currency: "EUR"}), s.open(bob, transactionsv1.NewAccount{Currency: "EUR"})
-	s.wants(403, s.create(alice, transactionsv1.NewAccount{Currency: "EUR", Kind: new(transactionsv1.AccountKindExternal)}), nil)
-	s.wants(422, s.create(operator, transactionsv1.NewAccount{Currency: "EUR", OwnerId: new(uuid.New())}), nil) // transactions asks users
-	s.wants(201, s.pay(operator, "in-1", external, hers, 10_000), nil)
-
-	// Alice pays Bob; her retry does no harm, whatever else is sent under the same key is refused.
-	first := s.pay(alice, "rent", hers, his, 2_500)
-	s.wants(201, first, nil)
-	again := s.pay(alice, "rent", hers, his, 2_500)
-	s.wants(201, again, nil)
-	if !bytes.Equal(first.Body, again.Body) || again.HTTPResponse.Header.Get("Idempotent-Replayed") != "true" {
-		t.Errorf("the replay differs:\n%s\n%s", first.Body, again.Body)
-	}
-	s.wants(422, s.pay(alice, "rent", hers, his, 2_501), nil)
-	s.wants(422, s.pay(alice, "too much", hers, his, 7_501), nil)
-	s.wants(404, s.pay(bob, "theft", hers, his, 1), nil)
-
-	s.statement(alice, hers, []int64{-2_500, 10_000}, 7_500)
-	s.statement(bob, his, []int64{2_500}, 2_500)
-	foreign, err := bob.transactions.GetAccountWithResponse(ctx, hers, nil)
-	s.wants(404, foreign, err)
-	seen, err := bob.transactions.GetTransactionWithResponse(ctx, first.JSON201.Id)
-	s.wants(200, seen, err)
-	list, err := bob.transactions.ListTransactionsWithResponse(ctx, &transactionsv1.ListTransactionsParams{AccountId: his})
-	s.wants(200, list, err)
-
-	// A session ends.
-	fresh, err := alice.auth.IssueTokenWithFormdataBodyWithResponse(ctx, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: &alice.refresh})
-	s.wants(200, fresh, err)
-	bye, err := alice.auth.LogoutWithResponse(ctx)
-	s.wants(204, bye, err)
-	refused, err := alice.auth.IssueTokenWithFormdataBodyWithResponse(ctx, authv1.TokenRequest{GrantType: "refresh_token", RefreshToken: fresh.JSON200.RefreshToken})
-	s.wants(400, refused, err)
-	anonymous, err := s.as("").transactions.ListAccountsWithResponse(ctx, nil)
-	s.wants(401, anonymous, err)
-	return s.answers
-}
-
-func (s *teller) create(p *person, a transactionsv1.NewAccount) *transactionsv1.CreateAccountResponse {
-	s.t.Helper()
-	resp, err := p.transactions.CreateAccountWithResponse(s.t.Context(), a)
-	s.must(err)
-	return resp
-}
-
-func (s *teller) open(p *person, a transactionsv1.NewAccount) uuid.UUID {
-	s.t.Helper()
-	resp := s.create(p, a)
-	s.wants(201, resp, nil)
-	return resp.JSON201.Id
-}
-
-func (s *teller) pay(p *person, key string, from, to uuid.UUID, amount int64) *transactionsv1.CreateTransactionResponse {
-	s.t.Helper()
-	resp, err := p.transactions.CreateTransactionWithResponse(s.t.Context(), &transactionsv1.CreateTransactionParams{IdempotencyKey: key},
-		transactionsv1.NewTransaction{Postings: []transactionsv1.Posting{{From: from, To: to, Amount: amount, Currency: "EUR"}}})
-	s.must(err)
-	return resp
-}
-
-// statement checks an account's entries, newest first, and its balance.
-func (s *teller) statement(p *person, account uuid.UUID, amounts []int64, posted int64) {
-	s.t.Helper()
-	entries, err := p.transactions.ListEntriesWithResponse(s.t.Context(), account, nil)
-	s.wants(200, entries, err)
-	var got []int64
-	for _, e := range entries.JSON200.Data {
-		got = append(got, e.Amount)
-	}
-	if !slices.Equal(got, amounts) {
-		s.t.Errorf("the statement has %v, want %v", got, amounts)
-	}
-	a, err := p.transactions.GetAccountWithResponse(s.t.Context(), account, nil)
-	s.wants(200, a, err)
-	if a.JSON200.Balance.Posted != posted {
-		s.t.Errorf("the balance is %d, want %d", a.JSON200.Balance.Posted, posted)
 	}
 }

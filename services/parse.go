@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/groundwork/pkg/httpserver"
 )
 
 // A setting is read by one of these: it sets what it points at, and its error says what a good value is, never what it was given.
@@ -116,6 +118,13 @@ func prefixes(p *[]string) func(string) error {
 			*p = append(*p, part)
 		}
 		return nil
+	}
+}
+
+func origins(p *httpserver.Origins) func(string) error {
+	return func(v string) (err error) {
+		*p, err = httpserver.NewOrigins(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }))
+		return err
 	}
 }
 

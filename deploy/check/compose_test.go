@@ -222,8 +222,10 @@ func TestServicesWaitForWhatTheyNeed(t *testing.T) {
 				if want := []string{"CMD", "/groundwork", "healthcheck"}; !slices.Equal(service.Healthcheck.Test, want) {
 					t.Errorf("%s: the health check of %s is %s; the image has only %s", s.name, name, service.Healthcheck.Test, want)
 				}
-				if service.DependsOn["operator"].Condition != "service_completed_successfully" {
-					t.Errorf("%s: %s does not wait for operator, which waits for migrate", s.name, name)
+				for _, first := range []string{"migrate", "operator"} {
+					if _, there := services[first]; there && service.DependsOn[first].Condition != "service_completed_successfully" {
+						t.Errorf("%s: %s does not wait for %s", s.name, name, first)
+					}
 				}
 			}
 			for _, volume := range service.Volumes {

@@ -30,6 +30,7 @@ const (
 type operation struct {
 	module, method, path string
 	internal             bool
+	contract             string // where its page reads the contract: /docs/users-v1.yaml
 }
 
 var parameter = regexp.MustCompile(`\{[^}]+\}`)
@@ -64,10 +65,12 @@ func operations(t *testing.T) []operation {
 		if err != nil {
 			t.Fatal(err)
 		}
-		module := filepath.Base(filepath.Dir(filepath.Dir(file)))
+		version := filepath.Dir(file)
+		module := filepath.Base(filepath.Dir(version))
+		contract := "/docs/" + module + "-" + filepath.Base(version) + ".yaml"
 		for path, item := range doc.Paths.Map() {
 			for method, op := range item.Operations() {
-				list = append(list, operation{module, method, path, internal(doc, op)})
+				list = append(list, operation{module, method, path, internal(doc, op), contract})
 			}
 		}
 	}
@@ -102,15 +105,17 @@ func TestTheGatewaysTableIsTheContracts(t *testing.T) {
 func TestTheTableIsReadClosely(t *testing.T) {
 	t.Parallel()
 	list := []operation{
-		{"users", "GET", "/v1/users/me", false}, {"users", "PUT", "/v1/users/{id}", true}, {"ledger", "GET", "/v1/holds/{id}", false},
+		{"books", "GET", "/v1/books/mine", false, ""}, {"books", "PUT", "/v1/books/{id}", true, ""}, {"ledger", "GET", "/v1/holds/{id}", false, "/docs/ledger-v2.yaml"},
 	}
-	right := "map a b {\n\"GET /v1/users/me\" users\n\"~^GET /v1/holds/[^/]+$\" ledger\n}"
+	right := "map a b {\n\"GET /v1/books/mine\" books\n\"~^GET /v1/holds/[^/]+$\" ledger\n}"
 	for _, c := range []struct{ old, new, want string }{
 		{"", "", ""},
-		{`"GET /v1/users/me" users`, "", "is missing"},
-		{`"GET /v1/users/me" users`, `"GET /v1/users/me" ledger`, "is missing"},
-		{"map a b {", "map a b {\n" + `"~^PUT /v1/users/[^/]+$" users`, "is for other modules"},
+		{`"GET /v1/books/mine" books`, "", "is missing"},
+		{`"GET /v1/books/mine" books`, `"GET /v1/books/mine" ledger`, "is missing"},
+		{"map a b {", "map a b {\n" + `"~^PUT /v1/books/[^/]+$" books`, "is for other modules"},
 		{"map a b {", "map a b {\n" + `"GET /v1/gone" users`, "no contract has"},
+		{"map a b {", "map a b {\n" + `"GET /docs/ledger-v2.yaml" ledger`, ""},
+		{"map a b {", "map a b {\n" + `"GET /docs/ledger-v1.yaml" ledger`, "no contract has"},
 		{"map a b {", "map a b {\n" + `"~^GET /v1/.*$" users`, "no contract has"},
 	} {
 		found := strings.Join(faults(strings.Replace(right, c.old, c.new, 1), list), "\n")
@@ -132,7 +137,7 @@ func faults(text string, list []operation) []string {
 	known := map[string]bool{}
 	for _, o := range list {
 		line := o.line()
-		known[line], known[fmt.Sprintf(`"GET /docs/%s-v1.yaml" %s`, o.module, o.module)] = true, true
+		known[line], known[fmt.Sprintf(`"GET %s" %s`, o.contract, o.module)] = true, true
 		switch {
 		case o.internal && lines[line]:
 			found = append(found, fmt.Sprintf("%s is for other modules (scope internal); the gateway must not route it", line))
@@ -162,35 +167,77 @@ func TestARealGatewayRoutesWhatIsPublicAndNothingElse(t *testing.T) {
 		if !o.internal {
 			probe(t, base, o.method, o.example()+"?limit=1&x=%2F", want)
 		}
+		probe(t, base, "GET", o.contract, o.module)
 	}
 	for _, path := range []string{
-		"/", "/v1", "/v1/", "/v1/nothing", "/v2/users/me", "/metrics", "/readyz", "/debug/pprof/", "/dev/mail", "/dev/mail.json", "/docs", "/docs/",
+		"/", "/v1", "/v1/", "/v1/nothing", "/metrics", "/readyz", "/debug/pprof/", "/dev/mail", "/dev/mail.json", "/docs", "/docs/",
 		// One path in other words: what the gateway takes for one thing and a module for another would be a way around this table.
+		// only with users:
 		"/v1/users/me/", "//v1/users/me", "/v1//users/me", "/V1/users/me", "/v1/users/m%65", "/v1/users%2Fme", "/v1/accounts/../users/me",
-		"/v1/users/" + someID + "/../me", "/v1/accounts/" + someID + "%2Fentries", "/v1/accounts/", "/v1/accounts/a/b", "/v1/accounts/%0Ax",
-		"/v1/users/me;x", "/v1/users/me%3Fx", "/v1/users/me%00",
+		"/v1/users/" + someID + "/../me", "/v1/users/me;x", "/v1/users/me%3Fx", "/v1/users/me%00", "/v2/users/me",
+		// end users
+		// only with transactions:
+		"/v1/accounts/" + someID + "%2Fentries", "/v1/accounts/", "/v1/accounts/a/b", "/v1/accounts/%0Ax",
+		// end transactions
 	} {
 		probe(t, base, "GET", path, "")
 	}
-	for _, method := range []string{"DELETE", "HEAD", "get"} {
-		probe(t, base, method, "/v1/users/me", "")
-	}
-	for _, module := range []string{"auth", "users", "transactions"} {
-		probe(t, base, "GET", "/docs/"+module+"-v1.yaml", module)
+	some := public(t)
+	for _, method := range []string{"TRACE", "HEAD", "get"} {
+		probe(t, base, method, some.example(), "")
 	}
 
 	if resp, body := send(t, base, "GET", "/livez"); resp.StatusCode != 200 || body != `{"status":"ok"}` || resp.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("/livez: %d %s %s", resp.StatusCode, resp.Header.Get("Content-Type"), body)
 	}
-	if resp, _ := send(t, base, "GET", "/v1/users/me"); resp.Header.Get("Seen-For") != "127.0.0.1" {
+	if resp, _ := send(t, base, some.method, some.example()); resp.Header.Get("Seen-For") != "127.0.0.1" {
 		t.Errorf("a module is told that the client is %q; it must be the peer of the gateway, whatever the client claims", resp.Header.Get("Seen-For"))
 	}
 }
 
+// public is an operation that a gateway routes, whichever modules there are.
+func public(t *testing.T) operation {
+	t.Helper()
+	for _, o := range operations(t) {
+		if !o.internal && o.method == "GET" {
+			return o
+		}
+	}
+	t.Fatal("no contract has an operation for the public")
+	return operation{}
+}
+
+// A preflight goes where the request would go that it asks for, and nowhere else.
+func TestARealGatewayRoutesPreflights(t *testing.T) {
+	t.Parallel()
+	base := startGateway(t)
+	for _, o := range operations(t) {
+		want := o.module
+		if o.internal {
+			want = ""
+		}
+		probe(t, base, "OPTIONS", o.example(), want, "Origin: https://app.example.com", "Access-Control-Request-Method: "+o.method)
+		probe(t, base, "OPTIONS", o.example(), "") // asks for nothing
+	}
+	// only with users:
+	for _, asked := range []string{
+		"DELETE", "OPTIONS", "get", "*", "", "GET, PATCH", "GET\r\nAccess-Control-Request-Method: PATCH", "GET /v1/users/me", "^GET$", "$1",
+	} {
+		probe(t, base, "OPTIONS", "/v1/users/me", "", "Origin: https://app.example.com", "Access-Control-Request-Method: "+asked)
+	}
+	// Only a preflight is taken for what it asks.
+	probe(t, base, "DELETE", "/v1/users/me", "", "Access-Control-Request-Method: GET")
+	probe(t, base, "GET", "/v1/users/me", "users", "Access-Control-Request-Method: DELETE")
+	probe(t, base, "PUT", "/v1/users/"+someID, "", "Access-Control-Request-Method: PATCH")
+	probe(t, base, "OPTIONS", "/v1/users/m%65", "", "Access-Control-Request-Method: GET")
+	// end users
+}
+
 func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 	t.Parallel()
-	base := startGateway(t, "USERS_UPSTREAM=127.0.0.1:1")
-	resp, body := send(t, base, "GET", "/v1/users/me")
+	some := public(t)
+	base := startGateway(t, strings.ToUpper(some.module)+"_UPSTREAM=127.0.0.1:1")
+	resp, body := send(t, base, some.method, some.example())
 	problem(t, "a module that is away", resp, body, 503, "dependency-unavailable")
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
@@ -198,9 +245,9 @@ func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 }
 
 // probe asks which module answers; "" is for the gateway's own 404.
-func probe(t *testing.T, base, method, path, want string) {
+func probe(t *testing.T, base, method, path, want string, headers ...string) {
 	t.Helper()
-	resp, body := send(t, base, method, path)
+	resp, body := send(t, base, method, path, headers...)
 	got := resp.Header.Get("Module")
 	if got != want {
 		t.Errorf("%s %s is answered by %q (%d), want %q", method, path, got, resp.StatusCode, want)
@@ -229,7 +276,7 @@ func problem(t *testing.T, what string, resp *http.Response, body string, status
 }
 
 // send sends the path as it is written: the client of net/http would tidy it up.
-func send(t *testing.T, base, method, path string) (*http.Response, string) {
+func send(t *testing.T, base, method, path string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", base)
 	if err != nil {
@@ -237,7 +284,8 @@ func send(t *testing.T, base, method, path string) (*http.Response, string) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	fmt.Fprintf(conn, "%s %s HTTP/1.0\r\nHost: gateway\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n", method, path)
+	headers = append(headers, "Host: gateway", "X-Forwarded-For: 203.0.113.9")
+	fmt.Fprintf(conn, "%s %s HTTP/1.0\r\n%s\r\n\r\n", method, path, strings.Join(headers, "\r\n"))
 	answer, err := io.ReadAll(conn)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
@@ -284,7 +332,7 @@ func startGateway(t *testing.T, env ...string) string {
 	ctx, cancel := context.WithCancel(context.Background()) // t.Context ends before the cleanups
 	cmd := exec.CommandContext(ctx, caddy, "run", "--adapter", "caddyfile", "--config", file)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GATEWAY_HOST="+host, "GATEWAY_PORT="+port)
-	for _, module := range []string{"auth", "users", "transactions"} {
+	for _, module := range modules(t) {
 		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Module", module)
 			w.Header().Set("Seen-Uri", r.RequestURI)

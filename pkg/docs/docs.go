@@ -79,7 +79,7 @@ func file(kind string, content []byte) http.HandlerFunc {
 		h.Set("Cache-Control", "no-cache")
 		body, etag := content, tag
 		if packed {
-			h.Set("Vary", "Accept-Encoding")
+			h.Add("Vary", "Accept-Encoding") // beside what the router says
 			if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 				h.Set("Content-Encoding", "gzip")
 			} else {

@@ -74,8 +74,12 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 			return
 		}
 		info.OAuthErrors = o.oauth
+		if o.farewell != nil {
+			info.Deprecated = true
+			w = o.farewell.say(w, r)
+		}
 		caller, err := g.identify(r, o)
-		info.Caller = caller.Kind()
+		info.Caller, info.ClientID = caller.Kind(), caller.ClientID
 		if g.Limiter != nil && caller.Kind() != "module" {
 			headers, wait := g.Limiter.Take(limitKey(caller, info))
 			for name, values := range headers {
@@ -137,6 +141,7 @@ func Network(info *request.Info) string {
 type operation struct {
 	scopes     [][]string // any of these sets will do; nil: public
 	oauth      bool
+	farewell   *farewell // nil: it stays
 	parameters openapi3.Parameters
 	query      map[string]bool
 	bodies     map[string]*openapi3.Schema // by media type; nil: reads no body
@@ -160,6 +165,9 @@ func parse(spec []byte) (map[string]*operation, error) {
 				route: &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: op},
 			}
 			o.oauth = op.Extensions["x-errors"] == "oauth"
+			if o.farewell, err = farewellOf(op); err != nil {
+				return nil, fmt.Errorf("check the contract: %s %s: %w", method, path, err)
+			}
 			o.parameters = append(slices.Clone(item.Parameters), op.Parameters...)
 			for _, p := range o.parameters {
 				if p.Value.In == openapi3.ParameterInQuery {

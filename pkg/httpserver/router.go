@@ -1,6 +1,7 @@
 // Package httpserver is the way a request takes before a module's handler sees it and after: the router with what every answer has
-// (router.go), the contract that names and checks it (contract.go, body.go), health (health.go), and a server that starts and drains
-// (server.go). It serves modules and knows none.
+// Package httpserver is the way a request takes before a module's handler sees it and after: the router with what every answer has
+// (router.go), what pages of other origins may do (cors.go), the contract that names the request and checks it (contract.go, body.go) and
+// says when it goes (deprecation.go), health (health.go), and a server that starts and drains (server.go). It serves modules and knows none.
 package httpserver
 
 import (
@@ -32,6 +33,7 @@ type Options struct {
 	Timeout        time.Duration // per request; pgx, Redis and peers inherit it
 	TrustedProxies []string      // CIDRs whose X-Forwarded-For is believed
 	HTTPS          bool          // the public address is https: tell browsers to stay there
+	Origins        Origins       // whose pages may call from a browser
 }
 
 // NewRouter returns a router whose every answer has a request id, security headers, a deadline, a trace, a log line, and whose every
@@ -50,6 +52,7 @@ func NewRouter(o Options) *chi.Mux {
 		logged(o.Log),
 		recovered,
 		headers(o.HTTPS),
+		o.Origins.guard,
 		deadline(o.Timeout),
 		middleware.GetHead,
 	)
@@ -152,7 +155,7 @@ func logged(log *slog.Logger) func(http.Handler) http.Handler {
 			defer func() { // also when it hangs up
 				info := request.From(r.Context())
 				level := slog.LevelInfo
-				if quiet(info.Path) {
+				if quiet(info.Path) || preflight(r) && ww.Status() < 400 {
 					level = slog.LevelDebug
 				}
 				attrs := []slog.Attr{
@@ -162,6 +165,9 @@ func logged(log *slog.Logger) func(http.Handler) http.Handler {
 				}
 				if info.Code != "" {
 					attrs = append(attrs, slog.String("code", info.Code))
+				}
+				if info.Deprecated { // who has to change before the operation can go
+					attrs = append(attrs, slog.Bool("deprecated", true), slog.String("client", info.ClientID))
 				}
 				if ww.Status() >= 500 || info.Code == "internal" {
 					level = slog.LevelError

@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -47,7 +49,7 @@ type worker struct {
 
 func (w *worker) Work(ctx context.Context, job *river.Job[task]) error { return w.do(ctx, job) }
 
-// world is a queue on a database of its own. Any module's schema will do.
+// world is a queue on a database of its own, in the schema work.
 type world struct {
 	t     *testing.T
 	db    *pgtest.DB
@@ -60,10 +62,29 @@ type world struct {
 func newWorld(t *testing.T, do func(ctx context.Context, job *river.Job[task]) error) *world {
 	t.Helper()
 	t.Parallel()
-	w := &world{t: t, db: pgtest.New(t), log: &lines{}}
-	w.pool, w.owner = w.db.Pool("auth"), w.db.Owner()
+	w := &world{t: t, db: pgtest.NewEmpty(t), log: &lines{}}
+	w.owner = w.db.Owner()
+	w.exec(`create schema work`)
+	w.pool = w.open()
+	river, err := rivermigrate.New(riverpgxv5.New(w.pool), &rivermigrate.Config{Schema: "work"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := river.Migrate(t.Context(), rivermigrate.DirectionUp, nil); err != nil {
+		t.Fatal(err)
+	}
 	w.Queue = w.process(do)
 	return w
+}
+
+func (w *world) open() *pgxpool.Pool {
+	w.t.Helper()
+	pool, err := postgres.Open(w.t.Context(), w.db.OwnerURL, 10)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(pool.Close)
+	return pool
 }
 
 // process is a queue as one process has it.
@@ -71,7 +92,7 @@ func (w *world) process(do func(ctx context.Context, job *river.Job[task]) error
 	w.t.Helper()
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &worker{do: do})
-	q, err := jobs.New(w.pool, "auth", slog.New(slog.NewTextHandler(io.MultiWriter(w.log, w.t.Output()), nil)), kinds)
+	q, err := jobs.New(w.pool, "work", slog.New(slog.NewTextHandler(io.MultiWriter(w.log, w.t.Output()), nil)), kinds)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -107,7 +128,7 @@ func (w *world) exec(sql string) {
 // job is the only job's state, with the number of its tries.
 func (w *world) job() (state string, attempt int) {
 	w.t.Helper()
-	if err := w.owner.QueryRow(context.Background(), `select state::text, attempt from auth.river_job`).Scan(&state, &attempt); err != nil {
+	if err := w.owner.QueryRow(context.Background(), `select state::text, attempt from work.river_job`).Scan(&state, &attempt); err != nil {
 		w.t.Fatal(err)
 	}
 	return state, attempt
@@ -187,7 +208,7 @@ func TestAJobExistsIfAndOnlyIfItsTransactionWasCommitted(t *testing.T) {
 	}
 	w.add(t.Context(), "always")
 	var names string
-	if err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name', ' ') from auth.river_job`).Scan(&names); err != nil || names != "always" {
+	if err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name', ' ') from work.river_job`).Scan(&names); err != nil || names != "always" {
 		t.Errorf("there are jobs %q: %v", names, err)
 	}
 }
@@ -207,7 +228,7 @@ func TestAJobThatFailsIsTriedAgainAndLoggedOnceATry(t *testing.T) {
 	for len(w.failures()) < 2 {
 		time.Sleep(10 * time.Millisecond)
 	}
-	w.exec(`update auth.river_job set scheduled_at = now() where state = 'retryable'`) // 16 s later
+	w.exec(`update work.river_job set scheduled_at = now() where state = 'retryable'`) // 16 s later
 	w.becomes("completed")
 	if _, attempt := w.job(); attempt != 3 {
 		t.Errorf("%d tries", attempt)
@@ -217,7 +238,7 @@ func TestAJobThatFailsIsTriedAgainAndLoggedOnceATry(t *testing.T) {
 	}
 	log := w.log.String()
 	for says, n := range map[string]int{
-		"level=WARN msg=job module=auth kind=task": 2, "level=INFO msg=job module=auth kind=task": 1, "level=ERROR": 0, "not today": 1, "panic: not like this": 1, "stubborn": 0,
+		"level=WARN msg=job module=work kind=task": 2, "level=INFO msg=job module=work kind=task": 1, "level=ERROR": 0, "not today": 1, "panic: not like this": 1, "stubborn": 0,
 	} {
 		if got := strings.Count(log, says); got != n {
 			t.Errorf("the log says %q %d times, want %d:\n%s", says, got, n, log)
@@ -227,7 +248,7 @@ func TestAJobThatFailsIsTriedAgainAndLoggedOnceATry(t *testing.T) {
 
 func (w *world) failures() (list []string) {
 	w.t.Helper()
-	rows, _ := w.owner.Query(context.Background(), `select e->>'error' from auth.river_job, unnest(errors) with ordinality u(e, n) order by n`)
+	rows, _ := w.owner.Query(context.Background(), `select e->>'error' from work.river_job, unnest(errors) with ordinality u(e, n) order by n`)
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		w.t.Fatal(err)
@@ -238,7 +259,7 @@ func (w *world) failures() (list []string) {
 func TestTheLastFailureIsAnError(t *testing.T) {
 	w := newWorld(t, func(context.Context, *river.Job[task]) error { return errors.New("never") })
 	w.add(t.Context(), "hopeless")
-	w.exec(`update auth.river_job set max_attempts = 1`)
+	w.exec(`update work.river_job set max_attempts = 1`)
 	w.start(w.Queue)
 	w.becomes("discarded")
 	if log := w.log.String(); strings.Count(log, "level=ERROR msg=job") != 1 {
@@ -269,7 +290,7 @@ func TestStopGivesARunningJobTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	var states string
-	err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name' || ' ' || state, ', ' order by id) from auth.river_job`).Scan(&states)
+	err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name' || ' ' || state, ', ' order by id) from work.river_job`).Scan(&states)
 	if err != nil || strings.Replace(states, "late completed", "late available", 1) != "slow completed, late available" {
 		t.Errorf("after the stop: %s %v", states, err)
 	}
@@ -307,11 +328,11 @@ func TestAJobOfADeadProcessIsRescued(t *testing.T) {
 	for _, name := range []string{"dead", "alive"} {
 		w.add(t.Context(), name)
 	}
-	w.exec(`update auth.river_job set state = 'running', attempt = 1, attempted_by = '{gone}', attempted_at = now() - case args->>'name' when 'dead' then interval '31 seconds' else interval '5 seconds' end`)
+	w.exec(`update work.river_job set state = 'running', attempt = 1, attempted_by = '{gone}', attempted_at = now() - case args->>'name' when 'dead' then interval '31 seconds' else interval '5 seconds' end`)
 	w.start(w.Queue)
 	states := ""
 	for end := time.Now().Add(30 * time.Second); states != "dead completed, alive running" && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name' || ' ' || state, ', ' order by id) from auth.river_job`).Scan(&states); err != nil {
+		if err := w.owner.QueryRow(t.Context(), `select string_agg(args->>'name' || ' ' || state, ', ' order by id) from work.river_job`).Scan(&states); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -323,11 +344,11 @@ func TestAJobOfADeadProcessIsRescued(t *testing.T) {
 func TestStartWaitsForNobodyAndCanBeRepeated(t *testing.T) {
 	w := newWorld(t, nothing)
 	w.add(t.Context(), "patient")
-	gone := w.db.Pool("auth")
+	gone := w.open()
 	gone.Close()
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &worker{do: nothing})
-	away, err := jobs.New(gone, "auth", slog.New(slog.DiscardHandler), kinds)
+	away, err := jobs.New(gone, "work", slog.New(slog.DiscardHandler), kinds)
 	if err != nil {
 		t.Fatalf("a queue whose database is away is not made: %v", err)
 	}

@@ -103,7 +103,7 @@ func TestADatabaseThatIsAwayIsNoReasonNotToStart(t *testing.T) {
 	t.Cleanup(func() { _ = listener.Close() })
 	for what, address := range map[string]string{"refuses": "127.0.0.1:1", "hangs": listener.Addr().String()} {
 		began := time.Now()
-		pool := open(t, "postgres://groundwork_users:s3cret@"+address+"/groundwork?sslmode=disable", 2)
+		pool := open(t, "postgres://groundwork_module:s3cret@"+address+"/groundwork?sslmode=disable", 2)
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("a server that %s holds up the start for %s", what, took)
 		}

@@ -21,7 +21,7 @@ const (
 	Internal             Kind = iota // 500: our mistake
 	Malformed                        // 400: cannot be read
 	Unauthenticated                  // 401: who are you
-	Forbidden                        // 403: not with this token
+	Forbidden                        // 403: not with this token, or not from this page
 	NotFound                         // 404: not there, or somebody else's
 	MethodNotAllowed                 // 405
 	NotAcceptable                    // 406
@@ -43,7 +43,7 @@ var kinds = [...]struct {
 	Internal:             {500, "Something went wrong on our side"},
 	Malformed:            {400, "The request cannot be read"},
 	Unauthenticated:      {401, "Authentication is needed"},
-	Forbidden:            {403, "This token may not do that"},
+	Forbidden:            {403, "Not allowed"},
 	NotFound:             {404, "Not found"},
 	MethodNotAllowed:     {405, "This path has other methods"},
 	NotAcceptable:        {406, "No answer in a form you accept"},

@@ -25,10 +25,12 @@ type Info struct {
 	Pattern     string // the route, such as /v1/accounts/{id}; empty until it is known
 	Body        []byte // raw, before anything decoded it
 	OAuthErrors bool   // errors are answered as RFC 6749 words them, not as RFC 9457
+	Deprecated  bool   // the operation goes away one day
 
-	Caller string // who sent it: a principal's kind ("user", "module"), empty when anonymous
-	Code   string // the problem that was answered
-	Err    error  // its cause, for the log only
+	Caller   string // who sent it: a principal's kind ("user", "module"), empty when anonymous
+	ClientID string // the program that the caller's token was given to
+	Code     string // the problem that was answered
+	Err      error  // its cause, for the log only
 }
 
 type key struct{}
@@ -71,4 +73,13 @@ func (i *Info) Bearer() string {
 		return ""
 	}
 	return strings.TrimSpace(token)
+}
+
+// Cookies returns the values of every cookie of this name. There may be several: a site above ours can set one for us as well.
+func (i *Info) Cookies(name string) []string {
+	var values []string
+	for _, cookie := range (&http.Request{Header: i.Header}).CookiesNamed(name) {
+		values = append(values, cookie.Value)
+	}
+	return values
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
+	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/postgres/pgtest"
 	"example.com/groundwork/pkg/seal"
 )
@@ -156,7 +157,14 @@ func TestAnErrorIsNotKept(t *testing.T) {
 
 func TestTwoStartersEndWithOneKeyset(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.New(t).Pool("users")
+	pool, err := postgres.Open(t.Context(), pgtest.NewEmpty(t).OwnerURL, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if _, err := pool.Exec(t.Context(), `create table keysets (name text primary key, encrypted bytea not null)`); err != nil {
+		t.Fatal(err)
+	}
 	const starters = 8
 	indexes := make([][]byte, starters)
 	var all sync.WaitGroup

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,24 @@ func (i *Issuer) Routes(r chi.Router) {
 			return
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"keys": []jwk.Key{public}})
+	})
+}
+
+// Provider makes the issuer one that somebody else runs: with metadata (RFC 8414), and tokens under the scope internal for whoever knows the
+// secret. Its Name has to be the address of r.
+func (i *Issuer) Provider(r chi.Router, secret string) {
+	i.Routes(r)
+	r.Get("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.Name, "jwks_uri": i.Name + "/.well-known/jwks.json", "token_endpoint": i.Name + "/token"})
+	})
+	r.Post("/token", func(w http.ResponseWriter, r *http.Request) {
+		id, given, _ := r.BasicAuth()
+		if unescaped, err := url.QueryUnescape(given); err != nil || unescaped != secret {
+			http.Error(w, `{"error":"invalid_client"}`, http.StatusUnauthorized)
+			return
+		}
+		token := i.Token(authn.Principal{Subject: id, ClientID: id, Scopes: []string{"internal"}})
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 300})
 	})
 }
 

@@ -5,13 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"slices"
 
 	"github.com/google/uuid"
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/pkg/authn"
-	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/seal"
 )
 
@@ -116,7 +114,14 @@ func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (auth
 		return nil, err
 	}
 	tokens, err := m.tokens(ctx, s, scopesOf(s.Roles))
-	return authv1.Login200JSONResponse(tokens), err
+	if err != nil {
+		return nil, err
+	}
+	var cookie *string
+	if in := req.Body.RefreshTokenIn; in != nil && *in == authv1.LoginRefreshTokenInCookie {
+		tokens, cookie = inCookie(tokens, s)
+	}
+	return authv1.Login200JSONResponse{Body: tokens, Headers: authv1.Login200ResponseHeaders{SetCookie: cookie}}, nil
 }
 
 func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password string) error {
@@ -127,67 +132,28 @@ func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password s
 	return m.store.replaceHash(ctx, identity, old, hash)
 }
 
-// Logout ends the caller's session.
+// Logout ends the caller's session. It sees no cookie, which goes to the token endpoint only, and takes one back in any case: a browser
+// heeds that only when the page sent this request with cookies.
 func (m *Module) Logout(ctx context.Context, _ authv1.LogoutRequestObject) (authv1.LogoutResponseObject, error) {
 	if session := authn.From(ctx).SessionID; session != uuid.Nil {
 		if err := m.store.endSession(ctx, session); err != nil {
 			return nil, err
 		}
 	}
-	return authv1.Logout204Response{}, nil
+	return authv1.Logout204Response{Headers: authv1.Logout204ResponseHeaders{SetCookie: noCookie()}}, nil
 }
 
-// CreateIdentity makes an account without the mail. One that exists is replaced only when that is asked for.
+// CreateIdentity is v1's word for PutIdentity: a flag in the body says whether an account that is there may be replaced.
 func (m *Module) CreateIdentity(ctx context.Context, req authv1.CreateIdentityRequestObject) (authv1.CreateIdentityResponseObject, error) {
-	if err := checkPassword(req.Body.Password, m.config.PasswordMinLength); err != nil {
-		return nil, err
-	}
-	hash, err := m.hasher.hash(ctx, req.Body.Password)
-	if err != nil {
-		return nil, err
-	}
-	roles := make([]string, len(req.Body.Roles))
-	for i, role := range req.Body.Roles {
-		roles[i] = string(role)
-	}
-	i, err := m.newIdentity(ctx, seal.NormalEmail(req.Body.Email), roles)
-	if err != nil {
-		return nil, err
-	}
-	replace := req.Body.Replace != nil && *req.Body.Replace
-	made, err := m.putIdentity(ctx, i, req.Body.Password, hash, replace)
-	if errors.Is(err, errExists) { // perhaps made at this very moment: look again
-		made, err = m.putIdentity(ctx, i, req.Body.Password, hash, replace)
+	w := wish{make: true, keep: true, replace: req.Body.Replace != nil && *req.Body.Replace}
+	stands, _, err := m.putIdentity(ctx, req.Body.Email, req.Body.Password, texts(req.Body.Roles), w)
+	if errors.Is(err, errOther) {
+		err = errExists
 	}
 	if err != nil {
 		return nil, err
 	}
-	return authv1.CreateIdentity200JSONResponse(made.api()), nil
-}
-
-var errExists = problem.Conflict.New("account-exists", "There is an account with this address, with another password or other roles.")
-
-// putIdentity makes the identity, leaves alone one that is the same, or replaces one that is not.
-func (m *Module) putIdentity(ctx context.Context, i identity, password, hash string, replace bool) (identity, error) {
-	c, err := m.store.credentials(ctx, i.EmailIndex)
-	if err != nil {
-		return i, err
-	}
-	if c.Hash == "" {
-		return m.store.makeIdentity(ctx, i, hash)
-	}
-	same, _, err := m.hasher.matches(ctx, password, c.Hash)
-	if err != nil {
-		return i, err
-	}
-	stands, err := m.store.identity(ctx, c.IdentityID)
-	switch {
-	case err != nil, same && slices.Equal(stands.Roles, i.Roles):
-		return stands, err
-	case !replace:
-		return i, errExists
-	}
-	return m.store.replaceIdentity(ctx, c.IdentityID, i.Roles, hash)
+	return authv1.CreateIdentity200JSONResponse(stands.api()), nil
 }
 
 // GetJwks publishes the public keys.

@@ -40,10 +40,11 @@ func (m *Module) tokens(ctx context.Context, s session, scopes []string) (authv1
 // IssueToken is OAuth's token endpoint.
 func (m *Module) IssueToken(ctx context.Context, req authv1.IssueTokenRequestObject) (authv1.IssueTokenResponseObject, error) {
 	var tokens authv1.Tokens
+	var cookie *string
 	var err error
 	switch req.Body.GrantType {
 	case "refresh_token":
-		tokens, err = m.refresh(ctx, req.Body)
+		tokens, cookie, err = m.refresh(ctx, req.Body)
 	case "client_credentials":
 		tokens, err = m.clientCredentials(ctx, req.Body)
 	case "": // a parameter without a value counts as left out (RFC 6749, section 3.2)
@@ -54,49 +55,68 @@ func (m *Module) IssueToken(ctx context.Context, req authv1.IssueTokenRequestObj
 	if err != nil {
 		return nil, err
 	}
-	return authv1.IssueToken200JSONResponse(tokens), nil
+	return authv1.IssueToken200JSONResponse{Body: tokens, Headers: authv1.IssueToken200ResponseHeaders{SetCookie: cookie}}, nil
 }
 
-// refresh trades a session's token for the next one. Nothing is used up before it is clear that there will be an answer.
-func (m *Module) refresh(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
-	invalid := problem.Malformed.New("invalid_grant", "The refresh token is not valid.")
-	if form.RefreshToken == nil || *form.RefreshToken == "" {
-		return none, problem.Malformed.New("invalid_request", "refresh_token is missing.")
+// refresh trades a session's token for the next one, which goes where the token came from: the form or the cookie.
+func (m *Module) refresh(ctx context.Context, form *authv1.TokenRequest) (tokens authv1.Tokens, cookie *string, err error) {
+	token, fromCookie, err := presented(request.From(ctx), form)
+	if err != nil {
+		return tokens, nil, err
 	}
-	id, counter, err := m.openRefresh(ctx, *form.RefreshToken)
-	if errors.Is(err, errRefreshToken) {
-		return none, invalid
+	s, scopes, err := m.next(ctx, token, form.Scope)
+	if fromCookie && errors.Is(err, errGrant) {
+		err = forgetting(errGrant)
 	}
 	if err != nil {
-		return none, err
+		return tokens, nil, err
+	}
+	tokens, err = m.tokens(ctx, s, scopes)
+	if fromCookie && err == nil {
+		tokens, cookie = inCookie(tokens, s)
+	}
+	return tokens, cookie, err
+}
+
+var errGrant = problem.Malformed.New("invalid_grant", "The refresh token is not valid.")
+
+// next uses up a refresh token and returns its session as the successor is for. Nothing is used up before it is clear that there will be
+// an answer.
+func (m *Module) next(ctx context.Context, token string, scope *string) (none session, scopes []string, err error) {
+	id, counter, err := m.openRefresh(ctx, token)
+	if errors.Is(err, errRefreshToken) {
+		return none, nil, errGrant
+	}
+	if err != nil {
+		return none, nil, err
 	}
 	for {
 		s, err := m.store.session(ctx, id)
 		if problem.Is(err, problem.NotFound) {
-			return none, invalid
+			return none, nil, errGrant
 		}
 		if err != nil {
-			return none, err
+			return none, nil, err
 		}
 		verdict := judge(s, counter)
-		scopes, granted := narrow(scopesOf(s.Roles), form.Scope)
+		scopes, granted := narrow(scopesOf(s.Roles), scope)
 		switch {
 		case verdict == refuse:
-			return none, invalid
+			return none, nil, errGrant
 		case verdict == end:
-			return none, cmp.Or(m.store.endStolen(ctx, s), error(invalid))
+			return none, nil, cmp.Or(m.store.endStolen(ctx, s), error(errGrant))
 		case !granted:
-			return none, errScope
+			return none, nil, errScope
 		case verdict == again:
-			return m.tokens(ctx, s, scopes)
+			return s, scopes, nil
 		}
 		rotated, err := m.store.rotate(ctx, id, counter)
 		if err != nil {
-			return none, err
+			return none, nil, err
 		}
 		if rotated {
 			s.Counter++
-			return m.tokens(ctx, s, scopes)
+			return s, scopes, nil
 		} // somebody with the same token was faster, or the session has just ended: judge again
 	}
 }
@@ -148,7 +168,8 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 	}, err
 }
 
-// RevokeToken ends the session that a refresh or access token belongs to. A token that means nothing is no error (RFC 7009, 2.2).
+// RevokeToken ends the session that a refresh or access token belongs to. A token that means nothing is no error (RFC 7009, 2.2). As the
+// logout does, it takes a cookie back in any case.
 func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestObject) (authv1.RevokeTokenResponseObject, error) {
 	var session uuid.UUID
 	if strings.HasPrefix(req.Body.Token, refreshPrefix) {
@@ -166,5 +187,5 @@ func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestO
 			return nil, err
 		}
 	}
-	return authv1.RevokeToken200Response{}, nil
+	return authv1.RevokeToken200Response{Headers: authv1.RevokeToken200ResponseHeaders{SetCookie: noCookie()}}, nil
 }

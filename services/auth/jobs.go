@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"text/template"
@@ -13,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 
-	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/problem"
 )
@@ -129,32 +127,6 @@ func (m *Module) addressOf(ctx context.Context, id uuid.UUID) (identity, string,
 	}
 	email, err := m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
 	return i, string(email), err
-}
-
-type provisionArgs struct {
-	Identity uuid.UUID `json:"identity"`
-}
-
-// Kind names the job in the queue.
-func (provisionArgs) Kind() string { return "provision-profile" }
-
-// provision tells users of an identity as it is now. Users ignores an older version that arrives late.
-type provision struct {
-	river.WorkerDefaults[provisionArgs]
-	m *Module
-}
-
-// Work calls users until it takes it.
-func (w *provision) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
-	i, email, err := w.m.addressOf(ctx, job.Args.Identity)
-	if err != nil {
-		return err
-	}
-	resp, err := w.m.users.ProvisionUserWithResponse(ctx, i.ID, usersv1.Provision{Email: email, AuthVersion: i.Version})
-	if err != nil {
-		return fmt.Errorf("users: %w", err)
-	}
-	return problem.NoContent(resp.HTTPResponse, resp.Body, nil)
 }
 
 type sweepArgs struct{}

@@ -1,10 +1,15 @@
 // Package auth decides who may come in.
 //
-// It serves registration, login, tokens and the public keys that verify them (api/auth/v1). It calls users, to provision a profile when an
-// address is confirmed. It keeps registrations, identities with their passwords, sessions, signing keys and audit events in the schema
-// auth; addresses and private keys as ciphertexts. Failed logins are counted in Redis.
+// It serves registration, login, tokens and the public keys that verify them (api/auth/v1, and
+// api/auth/v2 where it changed). It keeps registrations, identities with their
+// passwords, sessions, signing keys and audit events in the schema auth; addresses and private keys as ciphertexts. Failed logins are
+// counted in Redis.
 //
-// Read first: handlers.go, handlers_tokens.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
+// only with users:
+// It calls users, to provision a profile when an address is confirmed (jobs_users.go).
+// end users
+//
+// Read first: handlers.go, handlers_tokens.go, handlers_v2.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
 package auth
 
 import (
@@ -19,6 +24,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/jobs"
@@ -50,17 +56,25 @@ type Module struct {
 	hasher   *hasher
 	throttle *throttle
 	verifier httpserver.Verifier
-	users    usersv1.ClientWithResponsesInterface
 	mail     mail.Sender
 	queue    *jobs.Queue
+	// only with users:
+	users usersv1.ClientWithResponsesInterface
+	// end users
 }
 
 // New makes the module. It does no I/O, so a program starts while its database is away.
 func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, verifier httpserver.Verifier,
-	users usersv1.ClientWithResponsesInterface, mail mail.Sender, log *slog.Logger) (*Module, error) {
+	// only with users:
+	users usersv1.ClientWithResponsesInterface,
+	// end users
+	mail mail.Sender, log *slog.Logger) (*Module, error) {
 	m := &Module{
 		config: config, keys: seal.New(kek, seal.Table(db)), hasher: newHasher(),
-		verifier: verifier, users: users, mail: mail,
+		verifier: verifier, mail: mail,
+		// only with users:
+		users: users,
+		// end users
 		throttle: &throttle{
 			network: ratelimit.NewBackoff(redis, "login:network:", 5, time.Minute, log),
 			account: ratelimit.NewBackoff(redis, "login:account:", 20, time.Minute, log),
@@ -69,7 +83,9 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &registrationMail{m: m})
 	river.AddWorker(kinds, &noticeMail{m: m})
+	// only with users:
 	river.AddWorker(kinds, &provision{m: m})
+	// end users
 	river.AddWorker(kinds, &sweep{m: m})
 	var err error
 	m.queue, err = jobs.New(db, "auth", log, kinds, hourly(sweepArgs{}))
@@ -81,14 +97,19 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	return m, nil
 }
 
-// Routes adds the contract's operations to r.
+// Routes adds the operations of both contracts to r.
 func (m *Module) Routes(r chi.Router) {
 	authv1.HandlerWithOptions(
 		authv1.NewStrictHandlerWithOptions(m, nil, authv1.StrictHTTPServerOptions{
 			RequestErrorHandlerFunc: httpserver.BadBody, ResponseErrorHandlerFunc: problem.Write,
 		}),
 		authv1.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
+	authv2.HandlerWithOptions(
+		authv2.NewStrictHandlerWithOptions(v2{m}, nil, authv2.StrictHTTPServerOptions{
+			RequestErrorHandlerFunc: httpserver.BadBody, ResponseErrorHandlerFunc: problem.Write,
+		}),
+		authv2.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
 }
 
-// Jobs is the module's background work: mails, provisioning, sweeping up.
+// Jobs is the module's background work, such as mails and sweeping up.
 func (m *Module) Jobs() *jobs.Queue { return m.queue }

@@ -17,18 +17,16 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5"
 
 	authv1 "example.com/groundwork/api/auth/v1"
-	usersv1 "example.com/groundwork/api/users/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/cache"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/postgres/pgtest"
-	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/seal"
 	"example.com/groundwork/pkg/servertest"
 )
@@ -39,22 +37,24 @@ const (
 	secret   = "console's secret with + and % in it"
 )
 
-// world is a Postgres, a Redis, a mail server and a users module, with instances of auth among them.
+// world is a Postgres, a Redis and a mail server, with instances of auth among them.
 type world struct {
 	t     *testing.T
 	db    *pgtest.DB
 	redis *miniredis.Miniredis
 	post  *post
-	users *profiles
 	logs  *lines
 	owner *pgx.Conn
+	// only with users:
+	users profiles
+	// end users
 	*instance
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
-	w := &world{t: t, db: pgtest.New(t), redis: miniredis.RunT(t), post: &post{box: mail.NewMailbox()}, users: &profiles{}, logs: &lines{}}
+	w := &world{t: t, db: pgtest.New(t), redis: miniredis.RunT(t), post: &post{box: mail.NewMailbox()}, logs: &lines{}}
 	w.owner = w.db.Owner()
 	w.instance = w.another()
 	return w
@@ -103,28 +103,29 @@ func (w *world) another() *instance {
 	}
 	network := peer.New()
 	verifier := authn.NewVerifier(issuer, "http://auth/.well-known/jwks.json", network.Open())
-	users, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(network.Client("auth", "auth's secret")))
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	config := Config{Issuer: issuer, PasswordMinLength: 15, Clients: map[string]Client{
 		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
 		"console": {Secret: secret, Scopes: []string{"identities:write", "ledger:read"}},
 		"idle":    {},
 	}}
-	m, err := New(config, w.db.Pool("auth"), redis, kek, verifier, users, w.post, log)
+	guard := httpserver.Guard{Verifier: verifier}
+	m, err := New(config, w.db.Pool("auth"), redis, kek, verifier,
+		// only with users:
+		w.users.join(w.t, network, guard),
+		// end users
+		w.post, log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}})
-	guard := httpserver.Guard{Verifier: verifier}
-	for spec, routes := range map[string]func(chi.Router){string(authv1.Spec): m.Routes, string(usersv1.Spec): w.users.routes} {
-		if err := guard.Mount(router, routes, []byte(spec)); err != nil {
-			w.t.Fatal(err)
-		}
+	origins, err := httpserver.NewOrigins([]string{page})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	router := httpserver.NewRouter(httpserver.Options{Log: log, Timeout: 30 * time.Second, TrustedProxies: []string{"127.0.0.0/8"}, Origins: origins})
+	if err := guard.Mount(router, m.Routes, authv1.Spec, authv2.Spec); err != nil {
+		w.t.Fatal(err)
 	}
 	network.Here("auth", router)
-	network.Here("users", router)
 	server := httptest.NewServer(router)
 	w.t.Cleanup(server.Close)
 	i := &instance{Module: m, t: w.t, url: server.URL}
@@ -146,11 +147,10 @@ func (i *instance) as(access string) *authv1.ClientWithResponses {
 	return i.client(servertest.Bearer(access))
 }
 
-// console gets a token as the command line does.
-func (i *instance) console() *authv1.ClientWithResponses {
+// consoleToken gets a token as the command line does.
+func (i *instance) consoleToken() string {
 	i.t.Helper()
-	tokens := i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret)
-	return i.as(tokens.AccessToken)
+	return i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret).AccessToken
 }
 
 // form sends a form to the token endpoint and expects a status.
@@ -165,7 +165,7 @@ func (i *instance) form(status int, pairs ...string) authv1.Tokens {
 
 func (i *instance) token(pairs ...string) (tokens authv1.Tokens, status int) {
 	i.t.Helper()
-	r, err := i.public.IssueTokenWithBodyWithResponse(i.t.Context(), formType, strings.NewReader(form(pairs...)))
+	r, err := i.public.IssueTokenWithBodyWithResponse(i.t.Context(), nil, formType, strings.NewReader(form(pairs...)))
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func (i *instance) verify(token string) int {
 // login logs in from a network of the caller's choice.
 func (i *instance) login(email, password, from string) *authv1.LoginResponse {
 	i.t.Helper()
-	r, err := i.public.LoginWithResponse(i.t.Context(), authv1.Credentials{Email: email, Password: password},
+	r, err := i.public.LoginWithResponse(i.t.Context(), authv1.Login{Email: email, Password: password},
 		func(_ context.Context, r *http.Request) error { r.Header.Set("X-Forwarded-For", from); return nil })
 	if err != nil {
 		i.t.Fatal(err)
@@ -210,16 +210,16 @@ func (i *instance) login(email, password, from string) *authv1.LoginResponse {
 }
 
 // person is somebody with an account, made by the console.
-func (i *instance) person(email string, roles ...authv1.NewIdentityRoles) authv1.Identity {
+func (i *instance) person(email string, roles ...string) authv2.Identity {
 	i.t.Helper()
 	if roles == nil {
-		roles = []authv1.NewIdentityRoles{"user"}
+		roles = []string{"user"}
 	}
-	r, err := i.console().CreateIdentityWithResponse(i.t.Context(), authv1.NewIdentity{Email: email, Password: password, Roles: roles, Replace: new(true)})
-	if err != nil || r.JSON200 == nil {
-		i.t.Fatalf("making an account: %v %s", err, r.Body)
+	r := putV2(i, i.consoleToken(), email, password, true, roles...)
+	if r.identity == nil {
+		i.t.Fatalf("making an account: %d %s", r.status, r.code)
 	}
-	return *r.JSON200
+	return *r.identity
 }
 
 // session is a login that succeeds.
@@ -308,42 +308,6 @@ func (w *world) mailed(address string, n int) mail.Message {
 	return w.post.to(address)[n-1]
 }
 
-// profiles is the users module: it remembers what it is told, unless it is ill.
-type profiles struct {
-	mu   sync.Mutex
-	ill  int // answers this many calls with 503
-	told map[string]usersv1.Provision
-}
-
-func (p *profiles) routes(r chi.Router) {
-	r.Put("/v1/users/{id}", func(w http.ResponseWriter, r *http.Request) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.ill > 0 {
-			p.ill--
-			problem.Write(w, r, problem.Unavailable.New("overloaded", "ill"))
-			return
-		}
-		var told usersv1.Provision
-		if err := json.NewDecoder(r.Body).Decode(&told); err != nil {
-			problem.Write(w, r, err)
-			return
-		}
-		if p.told == nil {
-			p.told = map[string]usersv1.Provision{}
-		}
-		p.told[chi.URLParam(r, "id")] = told
-		w.WriteHeader(http.StatusNoContent)
-	})
-}
-
-func (p *profiles) get(id string) (usersv1.Provision, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	told, ok := p.told[id]
-	return told, ok
-}
-
 // lines is a log that can be read while it is written.
 type lines struct {
 	mu sync.Mutex
@@ -396,10 +360,11 @@ func TestTheStoryOfAnAccount(t *testing.T) {
 		t.Errorf("verifying twice: %d", status)
 	}
 	id := one[string](w, `select id::text from auth.identities`)
-	w.eventually("a profile", func() bool { _, ok := w.users.get(id); return ok })
-	if told, _ := w.users.get(id); told.Email != "ada@example.com" || told.AuthVersion != 1 {
+	// only with users:
+	if told := w.told(id); told.Email != "ada@example.com" || told.AuthVersion != 1 {
 		t.Errorf("users was told %+v", told)
 	}
+	// end users
 
 	first := w.session("ADA@example.com")
 	if first.TokenType != "Bearer" || first.ExpiresIn != 300 || first.Scope != strings.Join(permissions[roleUser], " ") {
@@ -540,86 +505,6 @@ func TestATokenFromAMailIsGoodForADay(t *testing.T) {
 	}
 }
 
-func TestTheConsoleMakesAndMendsAccounts(t *testing.T) {
-	w := working(t)
-	user := w.person("ada@example.com")
-	tokens := w.session("ada@example.com")
-	in := authv1.NewIdentity{Email: "eve@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"operator"}}
-	if r, err := w.as(tokens.AccessToken).CreateIdentityWithResponse(t.Context(), in); err != nil || r.StatusCode() != 403 {
-		t.Errorf("a user makes an operator: %d", r.StatusCode())
-	}
-	if r, err := w.public.CreateIdentityWithResponse(t.Context(), in); err != nil || r.StatusCode() != 401 {
-		t.Errorf("nobody makes an operator: %d", r.StatusCode())
-	}
-	in.Password = "short"
-	if r, err := w.console().CreateIdentityWithResponse(t.Context(), in); err != nil || r.StatusCode() != 422 {
-		t.Errorf("a short password: %d", r.StatusCode())
-	}
-
-	w.eventually("a profile", func() bool { _, ok := w.users.get(user.Id.String()); return ok })
-	for says, c := range map[string]struct {
-		in     authv1.NewIdentity
-		status int
-	}{
-		"the same once more":         {authv1.NewIdentity{Email: "Ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}}, 200},
-		"another role, unasked":      {authv1.NewIdentity{Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"operator"}}, 409},
-		"another password, unasked":  {authv1.NewIdentity{Email: "ada@example.com", Password: password + "!", Roles: []authv1.NewIdentityRoles{"user"}}, 409},
-		"an account without a role":  {authv1.NewIdentity{Email: "zoe@example.com", Password: password, Roles: []authv1.NewIdentityRoles{}}, 422},
-		"a role twice for one human": {authv1.NewIdentity{Email: "zoe@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user", "user"}}, 422},
-	} {
-		r, err := w.console().CreateIdentityWithResponse(t.Context(), c.in)
-		if err != nil || r.StatusCode() != c.status || c.status == 409 && r.ApplicationproblemJSONDefault.Code != "account-exists" {
-			t.Errorf("%s: %d %s", says, r.StatusCode(), r.Body)
-		}
-	}
-	tokens, status := w.refresh(*tokens.RefreshToken)
-	if status != 200 {
-		t.Errorf("what changed nothing ended a session: %d", status)
-	}
-	again := w.person("ADA@example.com", "user", "operator")
-	if again.Id != user.Id || !again.CreatedAt.Equal(user.CreatedAt) || !slices.Equal(again.Roles, []string{"user", "operator"}) {
-		t.Errorf("first %+v, then %+v", user, again)
-	}
-	if _, status := w.refresh(*tokens.RefreshToken); status != 400 {
-		t.Errorf("a session from before: %d", status)
-	}
-	if m := w.mailed("ada@example.com", 1); !strings.Contains(m.Subject, "changed by an operator") {
-		t.Errorf("the owner reads %q", m.Subject)
-	}
-	if fresh := w.session("ada@example.com"); !strings.Contains(fresh.Scope, "identities:write") {
-		t.Errorf("the new session may do %q", fresh.Scope)
-	}
-	if r, err := w.as(w.session("ada@example.com").AccessToken).CreateIdentityWithResponse(t.Context(),
-		authv1.NewIdentity{Email: "bob@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}}); err != nil || r.JSON200 == nil {
-		t.Errorf("an operator makes an account: %s", r.Body)
-	}
-	if got := w.audited(user.Id.String()); got != "identity.made session.begun identity.replaced session.begun session.begun" {
-		t.Errorf("audited: %s", got)
-	}
-	if actors := one[string](w, `select string_agg(actor, ' ' order by id) from auth.audit_events where kind like 'identity.%'`); actors != "console console "+user.Id.String() {
-		t.Errorf("accounts were put by %s", actors)
-	}
-}
-
-func TestOneAccountIsMadeBySeveralAtOnce(t *testing.T) {
-	w := newWorld(t)
-	console := w.console()
-	var all sync.WaitGroup
-	for range 6 {
-		all.Go(func() {
-			r, err := console.CreateIdentityWithResponse(t.Context(), authv1.NewIdentity{Email: "ada@example.com", Password: password, Roles: []authv1.NewIdentityRoles{"user"}})
-			if err != nil || r.StatusCode() != 200 && r.StatusCode() != 409 {
-				t.Errorf("%d %s", r.StatusCode(), r.Body)
-			}
-		})
-	}
-	all.Wait()
-	if n := one[int](w, `select count(*) from auth.identities`); n != 1 {
-		t.Errorf("%d identities", n)
-	}
-	w.session("ada@example.com")
-}
-
 func TestInstancesThatStartAtOnceShareTheirKeys(t *testing.T) {
 	w := newWorld(t)
 	instances := []*instance{w.instance, w.another(), w.another(), w.another()}
@@ -645,8 +530,8 @@ func TestInstancesThatStartAtOnceShareTheirKeys(t *testing.T) {
 		if status != 200 {
 			t.Fatalf("one instance's token in another: %d", status)
 		}
-		if r, err := instances[0].as(next.AccessToken).CreateIdentityWithResponse(t.Context(), authv1.NewIdentity{Email: "x@example.com", Password: password}); err != nil || r.StatusCode() != 403 {
-			t.Errorf("one instance's access token in another: %d", r.StatusCode())
+		if r := putV2(instances[0], next.AccessToken, "x@example.com", password, false, "user"); r.status != 403 {
+			t.Errorf("one instance's access token in another: %d", r.status)
 		}
 		tokens = next
 	}

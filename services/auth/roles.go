@@ -12,8 +12,20 @@ const (
 )
 
 var permissions = map[string][]string{
-	roleUser:     {"profile:read", "profile:write", "accounts:read", "accounts:write", "transactions:read", "transactions:write"},
-	roleOperator: {"identities:write", "ledger:read", "ledger:write"},
+	roleUser: {
+		// only with users:
+		"profile:read", "profile:write",
+		// end users
+		// only with transactions:
+		"accounts:read", "accounts:write", "transactions:read", "transactions:write",
+		// end transactions
+	},
+	roleOperator: {
+		"identities:write",
+		// only with transactions:
+		"ledger:read", "ledger:write",
+		// end transactions
+	},
 }
 
 // scopesOf lists what the roles may do.

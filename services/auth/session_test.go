@@ -100,23 +100,28 @@ func TestRefreshMatrix(t *testing.T) {
 		{"one behind of somebody disabled", `update auth.identities set status = 'disabled' where id = $1`, true, 400, false},
 		{"of a session that is gone", `delete from auth.sessions where identity_id = $1`, false, 400, false},
 	} {
-		email := fmt.Sprintf("p%d@example.com", n)
-		id := w.person(email).Id
-		first := w.session(email)
-		second, _ := w.refresh(*first.RefreshToken)
-		w.exec(c.change, id)
-		token := *second.RefreshToken
-		if c.behind {
-			token = *first.RefreshToken
-		}
-		if _, status := w.refresh(token); status != c.status {
-			t.Errorf("%s: %d, want %d", c.says, status, c.status)
-		}
-		if stolen := strings.Contains(w.audited(id.String()), "session.refresh-reused"); stolen != c.stolen {
-			t.Errorf("%s: the session ended as stolen is %t", c.says, stolen)
-		}
-		if _, status := w.refresh(*second.RefreshToken); status != c.status {
-			t.Errorf("%s: afterwards the current token gets %d", c.says, status)
+		for in, refresh := range map[string]func(string) int{
+			"form":   func(token string) int { _, status := w.refresh(token); return status },
+			"cookie": func(token string) int { return w.renew(token).StatusCode() },
+		} {
+			email := fmt.Sprintf("p%d-%s@example.com", n, in)
+			id := w.person(email).Id
+			first := w.session(email)
+			second, _ := w.refresh(*first.RefreshToken)
+			w.exec(c.change, id)
+			token := *second.RefreshToken
+			if c.behind {
+				token = *first.RefreshToken
+			}
+			if status := refresh(token); status != c.status {
+				t.Errorf("%s, in a %s: %d, want %d", c.says, in, status, c.status)
+			}
+			if stolen := strings.Contains(w.audited(id.String()), "session.refresh-reused"); stolen != c.stolen {
+				t.Errorf("%s, in a %s: the session ended as stolen is %t", c.says, in, stolen)
+			}
+			if status := refresh(*second.RefreshToken); status != c.status {
+				t.Errorf("%s, in a %s: afterwards the current token gets %d", c.says, in, status)
+			}
 		}
 	}
 }
@@ -230,9 +235,11 @@ func TestSwappedCiphertextsDoNotOpen(t *testing.T) {
 		if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{id, "reuse"}}); err == nil {
 			t.Error("a mail goes to another's address")
 		}
+		// only with users:
 		if err := (&provision{m: w.Module}).Work(t.Context(), &river.Job[provisionArgs]{Args: provisionArgs{id}}); err == nil {
 			t.Error("users is told another's address")
 		}
+		// end users
 	}
 	w.exec(`update auth.identities i set email_ct = o.email_ct from auth.identities o where i.id <> o.id`)
 	if err := (&noticeMail{m: w.Module}).Work(t.Context(), &river.Job[noticeMailArgs]{Args: noticeMailArgs{bob.Id, "reuse"}}); err != nil || len(w.post.to("bob@example.com")) != 1 {

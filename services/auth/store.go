@@ -88,7 +88,7 @@ func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT [
 	return emailCT, known, lastHour, err
 }
 
-// confirm makes the identity of a registration, with that registration's password, and the job that provisions the profile. One of
+// confirm makes the identity of a registration, with that registration's password, and the job that tells others of it. One of
 // several requests wins; the address's other registrations go.
 func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity) error {
 	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
@@ -122,7 +122,12 @@ func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash 
 	if _, err := tx.Exec(ctx, `insert into passwords (identity_id, hash) values ($1, $2)`, i.ID, hash); err != nil {
 		return err
 	}
-	return s.jobs.Add(ctx, tx, provisionArgs{i.ID})
+	// only with users:
+	if err := s.jobs.Add(ctx, tx, provisionArgs{i.ID}); err != nil {
+		return err
+	}
+	// end users
+	return nil
 }
 
 // makeIdentity makes an identity; errExists when somebody has its address.

@@ -113,7 +113,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 func TestAMistakeOfOursIsAnOAuthErrorToo(t *testing.T) {
 	w := newWorld(t)
 	w.signing = nil
-	r, err := w.public.IssueTokenWithBodyWithResponse(t.Context(), formType,
+	r, err := w.public.IssueTokenWithBodyWithResponse(t.Context(), nil, formType,
 		strings.NewReader(form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret)))
 	if err != nil || r.StatusCode() != 500 || r.JSONDefault == nil || r.JSONDefault.Error != "server_error" || strings.Contains(string(r.Body), "nil pointer") {
 		t.Errorf("a panic is answered with %d %s", r.StatusCode(), r.Body)
@@ -122,10 +122,10 @@ func TestAMistakeOfOursIsAnOAuthErrorToo(t *testing.T) {
 
 func TestScopesCanBeNarrowed(t *testing.T) {
 	w := newWorld(t)
-	w.person("ada@example.com")
+	w.person("ada@example.com", "user", "operator")
 	tokens := w.session("ada@example.com")
-	narrow, status := w.token("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "accounts:read profile:read accounts:read")
-	if status != 200 || narrow.Scope != "accounts:read profile:read" {
+	narrow, status := w.token("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "identities:write identities:write")
+	if status != 200 || narrow.Scope != "identities:write" {
 		t.Errorf("%d %q", status, narrow.Scope)
 	}
 	if wide, status := w.token("grant_type", "refresh_token", "refresh_token", *narrow.RefreshToken, "scope", ""); status != 200 || wide.Scope != tokens.Scope {
@@ -256,7 +256,7 @@ func TestWhatTheServerSaysOfItself(t *testing.T) {
 			t.Errorf("%s is not served", address)
 		}
 	}
-	if !slices.Contains(is.ScopesSupported, "accounts:write") || slices.Contains(is.ScopesSupported, "internal") {
+	if !slices.Contains(is.ScopesSupported, "identities:write") || slices.Contains(is.ScopesSupported, "internal") {
 		t.Errorf("the scopes are %v", is.ScopesSupported)
 	}
 }

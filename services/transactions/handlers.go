@@ -11,7 +11,6 @@ import (
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/etag"
 	"example.com/groundwork/pkg/page"
-	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
 )
 
@@ -30,11 +29,13 @@ func (m *Module) CreateAccount(ctx context.Context, r transactionsv1.CreateAccou
 	if err != nil {
 		return nil, err
 	}
+	// only with users:
 	if r.Body.OwnerId != nil {
 		if err := m.checkOwner(ctx, *r.Body.OwnerId); err != nil {
 			return nil, err
 		}
 	}
+	// end users
 	if err := m.store.createAccount(ctx, a); err != nil {
 		return nil, err
 	}
@@ -42,18 +43,6 @@ func (m *Module) CreateAccount(ctx context.Context, r transactionsv1.CreateAccou
 		Body:    a.api(),
 		Headers: transactionsv1.CreateAccount201ResponseHeaders{Location: "/v1/accounts/" + a.ID.String(), ETag: a.tag()},
 	}, nil
-}
-
-// checkOwner asks users whether somebody is there. Nobody there is a mistake in the request here.
-func (m *Module) checkOwner(ctx context.Context, id uuid.UUID) error {
-	resp, err := m.users.GetUserWithResponse(ctx, id)
-	if err != nil || resp.JSON200 != nil {
-		return err
-	}
-	if err := problem.FromPeer(resp.HTTPResponse, resp.Body); err.Kind != problem.NotFound {
-		return err
-	}
-	return invalid("/owner_id", "unknown", "is nobody we know")
 }
 
 // ListAccounts lists the caller's accounts.

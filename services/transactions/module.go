@@ -1,7 +1,11 @@
 // Package transactions is the ledger: accounts, and transactions between them that are never changed.
 //
-// It serves api/transactions/v1, calls users (to check the owner that an operator names for an account), and keeps the schema
-// transactions: accounts and their balances, transactions and their entries, and what was answered to each idempotency key.
+// It serves api/transactions/v1 and keeps the schema transactions: accounts and their balances, transactions and their entries, and what
+// was answered to each idempotency key.
+//
+// only with users:
+// It calls users, to check the owner that an operator names for an account (owner_users.go).
+// end users
 //
 // The core path, to be read first: CreateTransaction in handlers.go asks newTransaction and newOrder (posting.go, idempotency.go) what
 // the caller wants, store.post (store_posting.go) takes the locks, books.post (posting.go) decides, store.post writes and answers.
@@ -26,14 +30,22 @@ import (
 // Module is the transactions module. Its methods are the operations of the contract.
 type Module struct {
 	store store
-	users usersv1.ClientWithResponsesInterface
 	queue *jobs.Queue
+	// only with users:
+	users usersv1.ClientWithResponsesInterface
+	// end users
 }
 
-// New makes the module on a pool that is logged in as groundwork_transactions. It does no I/O. users reaches the users module by its
-// contract.
-func New(db *pgxpool.Pool, users usersv1.ClientWithResponsesInterface, log *slog.Logger) (*Module, error) {
-	m := &Module{store: store{db}, users: users}
+// New makes the module on a pool that is logged in as groundwork_transactions. It does no I/O.
+func New(db *pgxpool.Pool,
+	// only with users:
+	users usersv1.ClientWithResponsesInterface,
+	// end users
+	log *slog.Logger) (*Module, error) {
+	m := &Module{store: store{db}}
+	// only with users:
+	m.users = users
+	// end users
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &purge{store: m.store})
 	var err error

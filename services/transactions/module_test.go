@@ -3,26 +3,22 @@ package transactions
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 	"github.com/oapi-codegen/nullable"
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
-	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/authn"
-	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/postgres/pgtest"
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/servertest"
 )
 
-// world is the module on a database of its own, with a users module that knows one person.
+// world is the module on a database of its own, with one person whom everybody knows.
 type world struct {
 	t     *testing.T
 	db    *pgtest.DB
@@ -35,35 +31,17 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
 	w := &world{t: t, db: pgtest.New(t), known: newID()}
-	network := peer.New()
-	network.Here("users", w.usersModule())
-	users, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(network.Open()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Module, err = New(w.db.Pool("transactions"), users, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	var err error
+	w.Module, err = New(w.db.Pool("transactions"),
+		// only with users:
+		w.usersModule(),
+		// end users
+		slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Server = servertest.New(t, servertest.Module{Specs: [][]byte{transactionsv1.Spec}, Routes: w.Routes})
 	return w
-}
-
-// usersModule answers as users does: it knows w.known, and it is ill when asked for the id of nobody at all.
-func (w *world) usersModule() http.Handler {
-	r := chi.NewRouter()
-	r.Get("/v1/users/{id}", func(rw http.ResponseWriter, r *http.Request) {
-		switch chi.URLParam(r, "id") {
-		case w.known.String():
-			rw.Header().Set("Content-Type", "application/json")
-			_, _ = io.WriteString(rw, `{"id":"`+w.known.String()+`"}`)
-		case uuid.Nil.String():
-			problem.Write(rw, r, problem.Internal.New("internal", "ill"))
-		default:
-			problem.Write(rw, r, problem.NotFound.New("not-found", "There is no such profile."))
-		}
-	})
-	return r
 }
 
 // actor is somebody with a client.
@@ -211,9 +189,11 @@ func TestAccountsOfOperators(t *testing.T) {
 		in   transactionsv1.NewAccount
 		want string
 	}{
-		"for somebody we know":        {transactionsv1.NewAccount{Currency: "EUR", OwnerId: &w.known}, ""},
-		"for nobody we know":          {transactionsv1.NewAccount{Currency: "EUR", OwnerId: new(newID())}, "validation-failed"},
-		"while users is ill":          {transactionsv1.NewAccount{Currency: "EUR", OwnerId: &uuid.Nil}, "internal"},
+		"for somebody we know": {transactionsv1.NewAccount{Currency: "EUR", OwnerId: &w.known}, ""},
+		// only with users:
+		"for nobody we know": {transactionsv1.NewAccount{Currency: "EUR", OwnerId: new(newID())}, "validation-failed"},
+		"while users is ill": {transactionsv1.NewAccount{Currency: "EUR", OwnerId: &uuid.Nil}, "internal"},
+		// end users
 		"external":                    {transactionsv1.NewAccount{Currency: "EUR", Kind: new(transactionsv1.AccountKindExternal)}, ""},
 		"revenue that somebody owns":  {transactionsv1.NewAccount{Currency: "EUR", Kind: new(transactionsv1.AccountKindRevenue), OwnerId: &w.known}, "validation-failed"},
 		"in no currency":              {transactionsv1.NewAccount{Currency: "ZZZ"}, "validation-failed"},

@@ -47,12 +47,16 @@ func mail(ctx context.Context, w world, args []string) error {
 }
 
 func (s site) mails(ctx context.Context, to string) ([]letter, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/dev/mail.json?to="+url.QueryEscape(to), nil)
+	if err != nil {
+		return nil, err
+	}
 	var letters []letter
-	a, err := s.call(ctx, "GET", "/dev/mail.json?to="+url.QueryEscape(to), "", nil, &letters)
-	if err == nil && a == http.StatusNotFound {
+	status, err := s.send(req, &letters)
+	if err == nil && status == http.StatusNotFound {
 		err = fmt.Errorf("the server at %s keeps no mailbox: it has one in local runs without SMTP_URL only", s.base)
-	} else if err == nil && a != http.StatusOK {
-		err = fmt.Errorf("the mailbox answers %d", a)
+	} else if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("the mailbox answers %d", status)
 	}
 	return letters, err
 }

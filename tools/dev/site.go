@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,27 +36,9 @@ func running(getenv func(string) string) (site, error) {
 	return s, nil
 }
 
-// call sends a request, as somebody when there is a token, and reads the answer into a value.
-func (s site) call(ctx context.Context, method, path, token string, body map[string]any, into any) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var payload []byte
-	if body != nil {
-		if payload, err = json.Marshal(body); err != nil {
-			return 0, err
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(payload))
-	if err != nil {
-		return 0, err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
+// send sends a request and reads the answer into a value when there is one.
+func (s site) send(req *http.Request, into any) (status int, err error) {
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return 0, fmt.Errorf("nothing answers at %s: `make dev` or `make run` starts a server in another terminal", s.base)
 	} else if err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -76,6 +78,27 @@ func (s site) join(ctx context.Context, email, password string) (string, error) 
 	}
 	// end users
 	return access, err
+}
+
+// call sends a request, as somebody when there is a token.
+func (s site) call(ctx context.Context, method, path, token string, body map[string]any, into any) (status int, err error) {
+	payload, err := json.Marshal(body)
+	if err != nil {
+		return 0, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(payload))
+	if err != nil {
+		return 0, err
+	}
+	if body == nil {
+		req.Body, req.ContentLength = http.NoBody, 0
+	} else {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return s.send(req, into)
 }
 
 func expect(what string, status, want int, err error) error {

@@ -79,6 +79,24 @@ func (e JwkUse) Valid() bool {
 	}
 }
 
+// Defines values for LoginRefreshTokenIn.
+const (
+	LoginRefreshTokenInBody   LoginRefreshTokenIn = "body"
+	LoginRefreshTokenInCookie LoginRefreshTokenIn = "cookie"
+)
+
+// Valid indicates whether the value is a known member of the LoginRefreshTokenIn enum.
+func (e LoginRefreshTokenIn) Valid() bool {
+	switch e {
+	case LoginRefreshTokenInBody:
+		return true
+	case LoginRefreshTokenInCookie:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NewIdentityRoles.
 const (
 	NewIdentityRolesOperator NewIdentityRoles = "operator"
@@ -182,6 +200,18 @@ type JwkSet struct {
 	Keys []Jwk `json:"keys"`
 }
 
+// Login defines model for Login.
+type Login struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+
+	// RefreshTokenIn Where the refresh token goes: a web app takes a cookie.
+	RefreshTokenIn *LoginRefreshTokenIn `json:"refresh_token_in,omitempty"`
+}
+
+// LoginRefreshTokenIn Where the refresh token goes: a web app takes a cookie.
+type LoginRefreshTokenIn string
+
 // NewIdentity defines model for NewIdentity.
 type NewIdentity struct {
 	Email    string `json:"email"`
@@ -246,7 +276,7 @@ type Tokens struct {
 	// ExpiresIn Seconds the access token is valid.
 	ExpiresIn int `json:"expires_in"`
 
-	// RefreshToken For people's sessions only.
+	// RefreshToken For people's sessions only, and not when it is in the cookie.
 	RefreshToken *string `json:"refresh_token,omitempty"`
 
 	// Scope What the token may do; names with spaces between.
@@ -263,14 +293,25 @@ type VerifyEmail struct {
 	Token string `json:"token"`
 }
 
+// CrossOriginRefused An error as RFC 9457 describes it. `code` is stable and has one status; the text may change.
+type CrossOriginRefused = Problem
+
+// IssueTokenParams defines parameters for IssueToken.
+type IssueTokenParams struct {
+	// RefreshCookie The refresh token of a login with `"refresh_token_in":"cookie"`. The browser sends it, with `credentials` set to `include`.
+	RefreshCookie *string `form:"__Secure-refresh_token,omitempty" json:"__Secure-refresh_token,omitempty"`
+}
+
 // VerifyEmailJSONRequestBody defines body for VerifyEmail for application/json ContentType.
 type VerifyEmailJSONRequestBody = VerifyEmail
 
 // CreateIdentityJSONRequestBody defines body for CreateIdentity for application/json ContentType.
+//
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 type CreateIdentityJSONRequestBody = NewIdentity
 
 // LoginJSONRequestBody defines body for Login for application/json ContentType.
-type LoginJSONRequestBody = Credentials
+type LoginJSONRequestBody = Login
 
 // RegisterJSONRequestBody defines body for Register for application/json ContentType.
 type RegisterJSONRequestBody = Credentials
@@ -385,25 +426,33 @@ type ClientInterface interface {
 
 	// CreateIdentityWithBody Make an account without the mail
 	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentityWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateIdentity Make an account without the mail
+	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
 	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentity(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// LoginWithBody Trade an address and a password for tokens
 	//
-	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -412,7 +461,7 @@ type ClientInterface interface {
 
 	// Login Trade an address and a password for tokens
 	//
-	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -462,21 +511,21 @@ type ClientInterface interface {
 
 	// IssueTokenWithBody The OAuth 2.0 token endpoint (RFC 6749)
 	//
-	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-	IssueTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	IssueTokenWithBody(ctx context.Context, params *IssueTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// IssueTokenWithFormdataBody The OAuth 2.0 token endpoint (RFC 6749)
 	//
-	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type.
 	//
 	// Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-	IssueTokenWithFormdataBody(ctx context.Context, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	IssueTokenWithFormdataBody(ctx context.Context, params *IssueTokenParams, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetJwks The public keys that verify access tokens (RFC 7517)
@@ -549,11 +598,14 @@ func (c *Client) VerifyEmail(ctx context.Context, body VerifyEmailJSONRequestBod
 
 // CreateIdentityWithBody Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *Client) CreateIdentityWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateIdentityRequestWithBody(c.Server, contentType, body)
 	if err != nil {
@@ -568,11 +620,14 @@ func (c *Client) CreateIdentityWithBody(ctx context.Context, contentType string,
 
 // CreateIdentity Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *Client) CreateIdentity(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateIdentityRequest(c.Server, body)
 	if err != nil {
@@ -587,7 +642,7 @@ func (c *Client) CreateIdentity(ctx context.Context, body CreateIdentityJSONRequ
 
 // LoginWithBody Trade an address and a password for tokens
 //
-// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -606,7 +661,7 @@ func (c *Client) LoginWithBody(ctx context.Context, contentType string, body io.
 
 // Login Trade an address and a password for tokens
 //
-// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -716,13 +771,13 @@ func (c *Client) RevokeTokenWithFormdataBody(ctx context.Context, body RevokeTok
 
 // IssueTokenWithBody The OAuth 2.0 token endpoint (RFC 6749)
 //
-// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-func (c *Client) IssueTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewIssueTokenRequestWithBody(c.Server, contentType, body)
+func (c *Client) IssueTokenWithBody(ctx context.Context, params *IssueTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueTokenRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -735,13 +790,13 @@ func (c *Client) IssueTokenWithBody(ctx context.Context, contentType string, bod
 
 // IssueTokenWithFormdataBody The OAuth 2.0 token endpoint (RFC 6749)
 //
-// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type.
 //
 // Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-func (c *Client) IssueTokenWithFormdataBody(ctx context.Context, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewIssueTokenRequestWithFormdataBody(c.Server, body)
+func (c *Client) IssueTokenWithFormdataBody(ctx context.Context, params *IssueTokenParams, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueTokenRequestWithFormdataBody(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1034,18 +1089,18 @@ func NewRevokeTokenRequestWithBody(server string, contentType string, body io.Re
 }
 
 // NewIssueTokenRequestWithFormdataBody calls the generic IssueToken builder with application/x-www-form-urlencoded body
-func NewIssueTokenRequestWithFormdataBody(server string, body IssueTokenFormdataRequestBody) (*http.Request, error) {
+func NewIssueTokenRequestWithFormdataBody(server string, params *IssueTokenParams, body IssueTokenFormdataRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	bodyStr, err := runtime.MarshalForm(body, nil)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = strings.NewReader(bodyStr.Encode())
-	return NewIssueTokenRequestWithBody(server, "application/x-www-form-urlencoded", bodyReader)
+	return NewIssueTokenRequestWithBody(server, params, "application/x-www-form-urlencoded", bodyReader)
 }
 
 // NewIssueTokenRequestWithBody constructs an http.Request for the IssueToken method, with any body, and a specified content type
-func NewIssueTokenRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewIssueTokenRequestWithBody(server string, params *IssueTokenParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -1070,6 +1125,23 @@ func NewIssueTokenRequestWithBody(server string, contentType string, body io.Rea
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.RefreshCookie != nil {
+			var cookieParam0 string
+
+			cookieParam0, err = runtime.StyleParamWithOptions("simple", true, "__Secure-refresh_token", *params.RefreshCookie, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationCookie, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			cookie0 := &http.Cookie{
+				Name:  "__Secure-refresh_token",
+				Value: cookieParam0,
+			}
+			req.AddCookie(cookie0)
+		}
+	}
 	return req, nil
 }
 
@@ -1151,25 +1223,33 @@ type ClientWithResponsesInterface interface {
 
 	// CreateIdentityWithBodyWithResponse Make an account without the mail
 	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentityWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error)
 
 	// CreateIdentityWithResponse Make an account without the mail
+	//
+	// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
 	//
 	// For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentityWithResponse(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error)
 
 	// LoginWithBodyWithResponse Trade an address and a password for tokens
 	//
-	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1178,7 +1258,7 @@ type ClientWithResponsesInterface interface {
 
 	// LoginWithResponse Trade an address and a password for tokens
 	//
-	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+	// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1230,21 +1310,21 @@ type ClientWithResponsesInterface interface {
 
 	// IssueTokenWithBodyWithResponse The OAuth 2.0 token endpoint (RFC 6749)
 	//
-	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-	IssueTokenWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error)
+	IssueTokenWithBodyWithResponse(ctx context.Context, params *IssueTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error)
 
 	// IssueTokenWithFormdataBodyWithResponse The OAuth 2.0 token endpoint (RFC 6749)
 	//
-	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+	// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-	IssueTokenWithFormdataBodyWithResponse(ctx context.Context, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error)
+	IssueTokenWithFormdataBodyWithResponse(ctx context.Context, params *IssueTokenParams, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error)
 }
 
 // GetJwksResponse200Headers the declared response headers of an HTTP 200 response for GetJwks
@@ -1446,6 +1526,11 @@ func (r CreateIdentityResponse) ContentType() string {
 	return ""
 }
 
+// LoginResponse200Headers the declared response headers of an HTTP 200 response for Login
+type LoginResponse200Headers struct {
+	SetCookie *string
+}
+
 type LoginResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -1453,6 +1538,8 @@ type LoginResponse struct {
 	JSON200 *Tokens
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *LoginResponse200Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -1494,11 +1581,18 @@ func (r LoginResponse) ContentType() string {
 	return ""
 }
 
+// LogoutResponse204Headers the declared response headers of an HTTP 204 response for Logout
+type LogoutResponse204Headers struct {
+	SetCookie *string
+}
+
 type LogoutResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers204 the parsed response headers for an HTTP 204 response
+	Headers204 *LogoutResponse204Headers
 }
 
 // GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -1576,11 +1670,25 @@ func (r RegisterResponse) ContentType() string {
 	return ""
 }
 
+// RevokeTokenResponse200Headers the declared response headers of an HTTP 200 response for RevokeToken
+type RevokeTokenResponse200Headers struct {
+	SetCookie *string
+}
+
 type RevokeTokenResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *CrossOriginRefused
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *OAuthError
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RevokeTokenResponse200Headers
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RevokeTokenResponse) GetApplicationproblemJSON403() *CrossOriginRefused {
+	return r.ApplicationproblemJSON403
 }
 
 // GetJSONDefault returns the response for an HTTP default `application/json` response
@@ -1617,18 +1725,32 @@ func (r RevokeTokenResponse) ContentType() string {
 	return ""
 }
 
+// IssueTokenResponse200Headers the declared response headers of an HTTP 200 response for IssueToken
+type IssueTokenResponse200Headers struct {
+	SetCookie *string
+}
+
 type IssueTokenResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Tokens
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *CrossOriginRefused
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *OAuthError
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *IssueTokenResponse200Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r IssueTokenResponse) GetJSON200() *Tokens {
 	return r.JSON200
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r IssueTokenResponse) GetApplicationproblemJSON403() *CrossOriginRefused {
+	return r.ApplicationproblemJSON403
 }
 
 // GetJSONDefault returns the response for an HTTP default `application/json` response
@@ -1723,11 +1845,15 @@ func (c *ClientWithResponses) VerifyEmailWithResponse(ctx context.Context, body 
 
 // CreateIdentityWithBodyWithResponse Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+//
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *ClientWithResponses) CreateIdentityWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error) {
 	rsp, err := c.CreateIdentityWithBody(ctx, contentType, body, reqEditors...)
 	if err != nil {
@@ -1738,11 +1864,14 @@ func (c *ClientWithResponses) CreateIdentityWithBodyWithResponse(ctx context.Con
 
 // CreateIdentityWithResponse Make an account without the mail
 //
+// Use `PUT /v2/auth/identities`, which says in HTTP what the flag `replace` says here.
+//
 // For the first operator (`groundwork operator`) and for administrators. An account that has the address, the password and the roles already stays as it is; with another password or other roles it is 409 `account-exists`, unless `replace` is said.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/auth/identities (the `CreateIdentity` operationId).
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (c *ClientWithResponses) CreateIdentityWithResponse(ctx context.Context, body CreateIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateIdentityResponse, error) {
 	rsp, err := c.CreateIdentity(ctx, body, reqEditors...)
 	if err != nil {
@@ -1753,7 +1882,7 @@ func (c *ClientWithResponses) CreateIdentityWithResponse(ctx context.Context, bo
 
 // LoginWithBodyWithResponse Trade an address and a password for tokens
 //
-// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1768,7 +1897,7 @@ func (c *ClientWithResponses) LoginWithBodyWithResponse(ctx context.Context, con
 
 // LoginWithResponse Trade an address and a password for tokens
 //
-// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account.
+// One 401 `invalid-credentials` for an unknown address, a wrong password and a disabled account. A web app asks for its refresh token in a cookie, where no script can read it, with `"refresh_token_in": "cookie"`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1856,13 +1985,13 @@ func (c *ClientWithResponses) RevokeTokenWithFormdataBodyWithResponse(ctx contex
 
 // IssueTokenWithBodyWithResponse The OAuth 2.0 token endpoint (RFC 6749)
 //
-// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-func (c *ClientWithResponses) IssueTokenWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error) {
-	rsp, err := c.IssueTokenWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) IssueTokenWithBodyWithResponse(ctx context.Context, params *IssueTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error) {
+	rsp, err := c.IssueTokenWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -1871,13 +2000,13 @@ func (c *ClientWithResponses) IssueTokenWithBodyWithResponse(ctx context.Context
 
 // IssueTokenWithFormdataBodyWithResponse The OAuth 2.0 token endpoint (RFC 6749)
 //
-// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. `client_credentials`: for modules and services, with HTTP Basic or in the form.
+// `refresh_token`: trades a refresh token for a new pair. The presented one is used up; sent again within 30 seconds it gets the same successor, later it ends the session. It comes in the form or in the cookie, never in both (400 `invalid_request`), and its successor goes where it came from; a cookie whose token is refused is taken back. `client_credentials`: for modules and services, with HTTP Basic or in the form.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/auth/token (the `IssueToken` operationId).
-func (c *ClientWithResponses) IssueTokenWithFormdataBodyWithResponse(ctx context.Context, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error) {
-	rsp, err := c.IssueTokenWithFormdataBody(ctx, body, reqEditors...)
+func (c *ClientWithResponses) IssueTokenWithFormdataBodyWithResponse(ctx context.Context, params *IssueTokenParams, body IssueTokenFormdataRequestBody, reqEditors ...RequestEditorFn) (*IssueTokenResponse, error) {
+	rsp, err := c.IssueTokenWithFormdataBody(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -2068,6 +2197,19 @@ func ParseLoginResponse(rsp *http.Response) (*LoginResponse, error) {
 
 	}
 
+	switch {
+	case rsp.StatusCode == 200:
+		var headers LoginResponse200Headers
+		if values := rsp.Header.Values("Set-Cookie"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Set-Cookie", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.SetCookie = &value
+		}
+		response.Headers200 = &headers
+	}
+
 	return response, nil
 }
 
@@ -2095,6 +2237,19 @@ func ParseLogoutResponse(rsp *http.Response) (*LogoutResponse, error) {
 		}
 		response.ApplicationproblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		var headers LogoutResponse204Headers
+		if values := rsp.Header.Values("Set-Cookie"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Set-Cookie", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.SetCookie = &value
+		}
+		response.Headers204 = &headers
 	}
 
 	return response, nil
@@ -2146,6 +2301,13 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 	case rsp.StatusCode == 200:
 		break // No content-type
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest CrossOriginRefused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest OAuthError
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -2153,6 +2315,19 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RevokeTokenResponse200Headers
+		if values := rsp.Header.Values("Set-Cookie"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Set-Cookie", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.SetCookie = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -2179,6 +2354,13 @@ func ParseIssueTokenResponse(rsp *http.Response) (*IssueTokenResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest CrossOriginRefused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest OAuthError
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -2186,6 +2368,19 @@ func ParseIssueTokenResponse(rsp *http.Response) (*IssueTokenResponse, error) {
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers IssueTokenResponse200Headers
+		if values := rsp.Header.Values("Set-Cookie"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Set-Cookie", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.SetCookie = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -2204,6 +2399,8 @@ type ServerInterface interface {
 	VerifyEmail(w http.ResponseWriter, r *http.Request)
 	// CreateIdentity Make an account without the mail
 	// (POST /v1/auth/identities)
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentity(w http.ResponseWriter, r *http.Request)
 	// Login Trade an address and a password for tokens
 	// (POST /v1/auth/login)
@@ -2219,7 +2416,7 @@ type ServerInterface interface {
 	RevokeToken(w http.ResponseWriter, r *http.Request)
 	// IssueToken The OAuth 2.0 token endpoint (RFC 6749)
 	// (POST /v1/auth/token)
-	IssueToken(w http.ResponseWriter, r *http.Request)
+	IssueToken(w http.ResponseWriter, r *http.Request, params IssueTokenParams)
 }
 
 // Unimplemented server implementation that returns http.StatusNotImplemented for each endpoint.
@@ -2246,6 +2443,8 @@ func (_ Unimplemented) VerifyEmail(w http.ResponseWriter, r *http.Request) {
 
 // CreateIdentity Make an account without the mail
 // (POST /v1/auth/identities)
+//
+// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 func (_ Unimplemented) CreateIdentity(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
@@ -2276,7 +2475,7 @@ func (_ Unimplemented) RevokeToken(w http.ResponseWriter, r *http.Request) {
 
 // IssueToken The OAuth 2.0 token endpoint (RFC 6749)
 // (POST /v1/auth/token)
-func (_ Unimplemented) IssueToken(w http.ResponseWriter, r *http.Request) {
+func (_ Unimplemented) IssueToken(w http.ResponseWriter, r *http.Request, params IssueTokenParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -2404,8 +2603,29 @@ func (siw *ServerInterfaceWrapper) RevokeToken(w http.ResponseWriter, r *http.Re
 // IssueToken operation middleware
 func (siw *ServerInterfaceWrapper) IssueToken(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params IssueTokenParams
+
+	{
+		var cookie *http.Cookie
+
+		if cookie, err = r.Cookie("__Secure-refresh_token"); err == nil {
+			var value string
+			err = runtime.BindStyledParameterWithOptions("simple", "__Secure-refresh_token", cookie.Value, &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationCookie, Explode: true, Required: false, Type: "string", Format: ""})
+			if err != nil {
+				siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "__Secure-refresh_token", Err: err})
+				return
+			}
+			params.RefreshCookie = &value
+
+		}
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.IssueToken(w, r)
+		siw.Handler.IssueToken(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2558,6 +2778,8 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 
 	return r
 }
+
+type CrossOriginRefusedApplicationProblemPlusJSONResponse Problem
 
 type OAuthErrorJSONResponse OAuthError
 
@@ -2735,15 +2957,25 @@ type LoginResponseObject interface {
 	VisitLoginResponse(w http.ResponseWriter) error
 }
 
-type Login200JSONResponse Tokens
+type Login200ResponseHeaders struct {
+	SetCookie *string
+}
+
+type Login200JSONResponse struct {
+	Body    Tokens
+	Headers Login200ResponseHeaders
+}
 
 func (response Login200JSONResponse) VisitLoginResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.SetCookie != nil {
+		w.Header().Set("Set-Cookie", fmt.Sprint(*response.Headers.SetCookie))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2773,10 +3005,18 @@ type LogoutResponseObject interface {
 	VisitLogoutResponse(w http.ResponseWriter) error
 }
 
+type Logout204ResponseHeaders struct {
+	SetCookie *string
+}
+
 type Logout204Response struct {
+	Headers Logout204ResponseHeaders
 }
 
 func (response Logout204Response) VisitLogoutResponse(w http.ResponseWriter) error {
+	if response.Headers.SetCookie != nil {
+		w.Header().Set("Set-Cookie", fmt.Sprint(*response.Headers.SetCookie))
+	}
 	w.WriteHeader(204)
 	return nil
 }
@@ -2839,12 +3079,36 @@ type RevokeTokenResponseObject interface {
 	VisitRevokeTokenResponse(w http.ResponseWriter) error
 }
 
+type RevokeToken200ResponseHeaders struct {
+	SetCookie *string
+}
+
 type RevokeToken200Response struct {
+	Headers RevokeToken200ResponseHeaders
 }
 
 func (response RevokeToken200Response) VisitRevokeTokenResponse(w http.ResponseWriter) error {
+	if response.Headers.SetCookie != nil {
+		w.Header().Set("Set-Cookie", fmt.Sprint(*response.Headers.SetCookie))
+	}
 	w.WriteHeader(200)
 	return nil
+}
+
+type RevokeToken403ApplicationProblemPlusJSONResponse struct {
+	CrossOriginRefusedApplicationProblemPlusJSONResponse
+}
+
+func (response RevokeToken403ApplicationProblemPlusJSONResponse) VisitRevokeTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type RevokeTokendefaultJSONResponse struct {
@@ -2865,23 +3129,50 @@ func (response RevokeTokendefaultJSONResponse) VisitRevokeTokenResponse(w http.R
 }
 
 type IssueTokenRequestObject struct {
-	Body *IssueTokenFormdataRequestBody
+	Params IssueTokenParams
+	Body   *IssueTokenFormdataRequestBody
 }
 
 type IssueTokenResponseObject interface {
 	VisitIssueTokenResponse(w http.ResponseWriter) error
 }
 
-type IssueToken200JSONResponse Tokens
+type IssueToken200ResponseHeaders struct {
+	SetCookie *string
+}
+
+type IssueToken200JSONResponse struct {
+	Body    Tokens
+	Headers IssueToken200ResponseHeaders
+}
 
 func (response IssueToken200JSONResponse) VisitIssueTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.SetCookie != nil {
+		w.Header().Set("Set-Cookie", fmt.Sprint(*response.Headers.SetCookie))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type IssueToken403ApplicationProblemPlusJSONResponse struct {
+	CrossOriginRefusedApplicationProblemPlusJSONResponse
+}
+
+func (response IssueToken403ApplicationProblemPlusJSONResponse) VisitIssueTokenResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2916,6 +3207,8 @@ type StrictServerInterface interface {
 	VerifyEmail(ctx context.Context, request VerifyEmailRequestObject) (VerifyEmailResponseObject, error)
 	// CreateIdentity Make an account without the mail
 	// (POST /v1/auth/identities)
+	//
+	// Deprecated: use PUT /v2/auth/identities, which says in HTTP what the flag `replace` says here.
 	CreateIdentity(ctx context.Context, request CreateIdentityRequestObject) (CreateIdentityResponseObject, error)
 	// Login Trade an address and a password for tokens
 	// (POST /v1/auth/login)
@@ -3205,8 +3498,10 @@ func (sh *strictHandler) RevokeToken(w http.ResponseWriter, r *http.Request) {
 }
 
 // IssueToken operation middleware
-func (sh *strictHandler) IssueToken(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) IssueToken(w http.ResponseWriter, r *http.Request, params IssueTokenParams) {
 	var request IssueTokenRequestObject
+
+	request.Params = params
 
 	if err := r.ParseForm(); err != nil {
 		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode formdata: %w", err))

@@ -1,5 +1,7 @@
-// Follows init.js in the browser test: pastes a token as a person does, tries an operation of the first contract, goes to the
-// second by its link and tries one there.
+// only with auth, users: this file
+
+// Follows init.js in the browser test: pastes a token as a person does, tries an operation of auth, goes to users by
+// its link and tries one there.
 (async () => {
   const find = async (selector, text = '') => {
     for (let i = 0; i < 200; i++) {

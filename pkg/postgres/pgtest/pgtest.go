@@ -147,7 +147,7 @@ func (s *server) makeTemplate(ctx context.Context) error {
 	}
 	defer conn.Close(ctx)
 	s.template = "template_" + migrations.Fingerprint()[:16]
-	const lock = 0x67777465 // "gwte"
+	const lock = 0x67777465 // any number, and always the same
 	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lock); err != nil {
 		return err
 	}
