@@ -45,7 +45,7 @@ const riverVersion = 8
 const oldest = 15
 
 // lockKey is the advisory lock under which a database is migrated, whoever starts it first.
-const lockKey = 0x67776d69 // "gwmi"
+const lockKey = 0x67776d69 // any number, and always the same
 
 // Modules returns the names of the modules, in alphabetical order.
 func Modules() []string {

@@ -36,7 +36,7 @@ func TestALoginIsKeptInItsRoom(t *testing.T) {
 	db := pgtest.New(t)
 	owner := db.Owner()
 	var ownerName string
-	if err := owner.QueryRow(t.Context(), "select current_user").Scan(&ownerName); err != nil {
+	if err := owner.QueryRow(t.Context(), "select quote_ident(current_user)").Scan(&ownerName); err != nil {
 		t.Fatal(err)
 	}
 	for _, module := range migrations.Modules() {

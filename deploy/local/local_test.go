@@ -139,9 +139,9 @@ func silent(address string) bool {
 	return err != nil
 }
 
-func TestThrowawayStack(t *testing.T) {
+func TestStackForTests(t *testing.T) {
 	t.Parallel()
-	h := hold(t, ".", []string{"LOCAL_REDIS=mini"}, "-test")
+	h := hold(t, fake(t), []string{"LOCAL_REDIS=mini"}, "-test")
 	database, redis := lookup(h.env, "DATABASE_URL"), host(t, h.env, "REDIS_URL")
 
 	for question, want := range map[string]string{
@@ -180,9 +180,74 @@ func TestThrowawayStack(t *testing.T) {
 	if !silent(host(t, h.env, "DATABASE_URL")) || !silent(redis) {
 		t.Errorf("the servers outlive -hold")
 	}
-	if _, err := os.Stat(filepath.Dir(key)); !os.IsNotExist(err) {
-		t.Errorf("%s is left behind: %v", filepath.Dir(key), err)
+}
+
+// names are the databases whose name begins with test or template_.
+func names(t *testing.T, h *held) string {
+	t.Helper()
+	return ask(t, lookup(h.env, "DATABASE_URL"), `select coalesce(string_agg(datname, ' ' order by oid), '') from pg_database where datname ~ '^(test|template_)'`)
+}
+
+func TestStackForTestsRemembersFailuresAndLittleElse(t *testing.T) {
+	t.Parallel()
+	root := fake(t)
+	first := hold(t, root, nil, "-test")
+	if lookup(first.env, "KEEP_FAILED") == "" {
+		t.Errorf("pgtest is not told that it may keep a database")
 	}
+	for n := range 12 {
+		execute(t, lookup(first.env, "DATABASE_URL"), fmt.Sprintf(`create database test_%02d`, n))
+		execute(t, lookup(first.env, "DATABASE_URL"), fmt.Sprintf(`comment on database test_%02d is 'kept: TestSomething'`, n))
+	}
+	for _, other := range []string{"test_left", "template_1", "template_2", "template_3", "template_4", "template_5_draft"} {
+		execute(t, lookup(first.env, "DATABASE_URL"), `create database `+other)
+	}
+	joined := hold(t, filepath.Join(root, "services"), nil, "-test") // two runs at once share it, and a folder below will do
+	if a, b := lookup(first.env, "DATABASE_URL"), lookup(joined.env, "DATABASE_URL"); a != b {
+		t.Errorf("a second run has a stack of its own: %s, not %s", b, a)
+	}
+	for _, h := range []*held{joined, first} {
+		h.stdin.Close()
+		_ = h.cmd.Wait()
+	}
+
+	second := hold(t, root, nil, "-test")
+	want := "test_02 test_03 test_04 test_05 test_06 test_07 test_08 test_09 test_10 test_11 template_2 template_3 template_4"
+	if got := names(t, second); got != want {
+		t.Errorf("the next run finds\n  %s, not\n  %s", got, want)
+	}
+	lasting := hold(t, root, nil)
+	if got := names(t, lasting); got != "" {
+		t.Errorf("the data of the checkout have the databases of tests: %s", got)
+	}
+	lasting.stdin.Close()
+	_ = lasting.cmd.Wait()
+
+	killKeeper(t, second)
+	third := hold(t, root, nil, "-test")
+	if got := names(t, third); got != "" {
+		t.Errorf("a stack that nobody stopped in order, and that does not wait for its disk, is trusted: %s", got)
+	}
+	third.stdin.Close()
+	_ = third.cmd.Wait()
+}
+
+// killKeeper kills what looks after the servers, and waits until they have gone.
+func killKeeper(t *testing.T, h *held) {
+	t.Helper()
+	out, err := exec.Command("pgrep", "-P", strconv.Itoa(h.cmd.Process.Pid), "-f", "--", "-keep").Output()
+	if err != nil {
+		t.Skipf("pgrep: %v", err)
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.cmd.Wait(); err == nil {
+		t.Errorf("the launcher calls it a success")
+	}
+	eventually(t, "Postgres has gone", func() bool { return silent(host(t, h.env, "DATABASE_URL")) })
+	eventually(t, "Redis has gone", func() bool { return silent(host(t, h.env, "REDIS_URL")) })
 }
 
 func say2redis(t *testing.T, address, command string) string {
@@ -203,29 +268,20 @@ func say2redis(t *testing.T, address, command string) string {
 
 func TestKilledLeavesNoServer(t *testing.T) {
 	t.Parallel()
-	for _, victim := range []string{"launcher", "keeper"} {
-		t.Run(victim, func(t *testing.T) {
-			t.Parallel()
-			h := hold(t, ".", nil, "-test")
-			pid := h.cmd.Process.Pid
-			if victim == "keeper" {
-				out, err := exec.Command("pgrep", "-P", strconv.Itoa(pid), "-f", "--", "-keep").Output()
-				if err != nil {
-					t.Skipf("pgrep: %v", err)
-				}
-				pid, _ = strconv.Atoi(strings.TrimSpace(string(out)))
-			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "Postgres has gone", func() bool { return silent(host(t, h.env, "DATABASE_URL")) })
-			eventually(t, "Redis has gone", func() bool { return silent(host(t, h.env, "REDIS_URL")) })
-			if err := h.cmd.Wait(); err == nil {
-				t.Errorf("the launcher calls it a success")
-			}
-			_ = os.RemoveAll(filepath.Dir(lookup(h.env, "KEY_ENCRYPTION_KEY_FILE"))) // nobody is left to do it
-		})
-	}
+	t.Run("keeper", func(t *testing.T) {
+		t.Parallel()
+		killKeeper(t, hold(t, fake(t), nil, "-test"))
+	})
+	t.Run("launcher", func(t *testing.T) {
+		t.Parallel()
+		h := hold(t, fake(t), nil, "-test")
+		_ = h.cmd.Process.Kill()
+		if err := h.cmd.Wait(); err == nil {
+			t.Errorf("the launcher calls it a success")
+		}
+		eventually(t, "Postgres has gone", func() bool { return silent(host(t, h.env, "DATABASE_URL")) })
+		eventually(t, "Redis has gone", func() bool { return silent(host(t, h.env, "REDIS_URL")) })
+	})
 }
 
 func TestCommand(t *testing.T) {
@@ -325,12 +381,26 @@ func main() {
 			t.Fatal(err)
 		}
 	}
+	wiped(t, root)
+	return root
+}
+
+// wiped removes a checkout's data with the test.
+func wiped(t *testing.T, root string) {
+	t.Helper()
 	t.Cleanup(func() {
-		if out, err := launcher(root, nil, "-reset").Output(); err != nil {
-			t.Errorf("-reset: %v %s", err, out)
+		var why bytes.Buffer
+		eventually(t, "-reset wipes the data", func() bool { // the keeper of a launcher that was killed takes a moment
+			why.Reset()
+			cmd := launcher(root, nil, "-reset")
+			cmd.Stderr = &why
+			err := cmd.Run()
+			return err == nil || !strings.Contains(why.String(), "is running")
+		})
+		if strings.Contains(why.String(), "is running") || !strings.Contains(why.String(), "wiping") {
+			t.Errorf("-reset: %s", &why)
 		}
 	})
-	return root
 }
 
 func TestCheckoutKeepsItsStackWhileAnybodyUsesIt(t *testing.T) {
@@ -478,7 +548,7 @@ func TestWhichPostgres(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("9\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.choose(t.Context(), data); err == nil || !strings.Contains(err.Error(), "made by Postgres 9") {
+	if _, err := p.choose(t.Context(), madeBy(data)); err == nil || !strings.Contains(err.Error(), "made by Postgres 9") {
 		t.Errorf("data of another Postgres: %v", err)
 	}
 
@@ -503,7 +573,7 @@ func TestFailedDownloadNamesTheWayOut(t *testing.T) {
 	if left, _ := filepath.Glob(shared + "/postgres-*"); os.Getuid() == 0 && len(left) > 0 {
 		t.Skip("root has a downloaded Postgres")
 	}
-	cmd := launcher(".", []string{"LOCAL_POSTGRES=download", "HTTPS_PROXY=http://127.0.0.1:1", "XDG_CACHE_HOME=" + t.TempDir(), "HOME=" + t.TempDir()},
+	cmd := launcher(fake(t), []string{"LOCAL_POSTGRES=download", "HTTPS_PROXY=http://127.0.0.1:1", "XDG_CACHE_HOME=" + t.TempDir(), "HOME=" + t.TempDir()},
 		"-test", "true")
 	var why bytes.Buffer
 	cmd.Stderr = &why

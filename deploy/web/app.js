@@ -1,3 +1,5 @@
+// only with auth: this file
+
 // A web front end in one file: how a page signs in, stays signed in, calls the API and pays. docs/browsers.md says why it does so.
 'use strict';
 

@@ -1,3 +1,5 @@
+// only with auth: this file
+
 // Command web serves the example of a web front end, a page of three files without a build step, from an origin of its own:
 //
 //	go run ./deploy/web                                      http://localhost:3000, for the server that `make run` started

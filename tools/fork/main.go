@@ -6,6 +6,7 @@
 //	fork resource MODULE NAME    one more resource in a module (make resource)
 //	fork remove NAME             a module taken out without a trace (make remove)
 //	fork upgrade VERSION [FROM]  the changes of a newer release merged in (make upgrade)
+//	fork release VERSION         this tree tagged as a release, by its changelog (make release)
 package main
 
 import (
@@ -21,6 +22,7 @@ var commands = map[string]func(root string, args []string, out io.Writer) error{
 	"resource": resource,
 	"remove":   remove,
 	"upgrade":  upgrade,
+	"release":  release,
 }
 
 func main() {
@@ -34,5 +36,5 @@ func run(root string, args []string, out io.Writer) error {
 	if len(args) > 0 && commands[args[0]] != nil {
 		return commands[args[0]](root, args[1:], out)
 	}
-	return fmt.Errorf("there is no command %q; there are rename, module, resource, remove and upgrade", args)
+	return fmt.Errorf("there is no command %q; there are rename, module, resource, remove, upgrade and release", args)
 }
