@@ -79,6 +79,10 @@ browser: ## try every page in a real Chromium
 	@$(BUILD_LOCAL)
 	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
 
+docs: ## do what docs/ says, as a reader does
+	@$(BUILD_LOCAL)
+	@NEED_DOCS=true $(LOCAL) -test go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
+
 generate: ## make the code from the contracts
 	@go generate ./api/...
 
@@ -136,4 +140,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs
