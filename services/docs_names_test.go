@@ -58,7 +58,7 @@ var (
 	span       = regexp.MustCompile("`((?:[^`\n]|\n[^`\n])+)`")
 	inFile     = regexp.MustCompile("((?:`[^`]+`(?:,\\s+and\\s+|,\\s+|\\s+and\\s+|\\s+or\\s+))*`[^`]+`)\\s+in\\s+`([^`\\s]+\\.(?:go|sql|yaml))`")
 	simpleName = regexp.MustCompile(`^\w+(\.\w+)*$`)
-	target     = regexp.MustCompile(`(?m)^\s*make ([a-z-]+)`)
+	target     = regexp.MustCompile(`(?m)^\s*make (?:-\w+ )?([a-z-]+)`)
 	treePath   = regexp.MustCompile(`(?:api|services|pkg|migrations|deploy|docs|tools)/[\w./<>*-]*[\w>*]`)
 )
 
@@ -121,7 +121,7 @@ func (p page) naming(tree files, name string) string {
 			return name + ", and there is no such test"
 		}
 	case settingName.MatchString(name):
-		if !tree.mentions("", name) {
+		if !tree.mentions("", name) && !strings.Contains(tree["README.md"], "\n| `"+name+"` ") {
 			return name + ", which nothing reads"
 		}
 	case m != nil && len(tree.match("pkg/"+m[1]+"/*.go"))+len(tree.match("pkg/*/"+m[1]+"/*.go")) > 0:
@@ -199,7 +199,7 @@ func (f files) declares(file, name string) bool {
 	return false
 }
 
-// declared are the names that a file of Go gives: a method also behind its receiver's, a field or a method of an interface only so.
+// declared are the names that a file of Go gives: a method and a field also behind their type's.
 func declared(file *ast.File) (list []string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -219,9 +219,11 @@ func declared(file *ast.File) (list []string) {
 			for _, id := range n.Names {
 				list = append(list, id.Name)
 			}
+		case *ast.StructType:
+			list = append(list, fieldsOf(n, "")...)
 		case *ast.TypeSpec:
 			list = append(list, n.Name.Name)
-			list = append(list, fieldsOf(n)...)
+			list = append(list, fieldsOf(n.Type, n.Name.Name+".")...)
 		}
 		return true
 	})
@@ -229,9 +231,9 @@ func declared(file *ast.File) (list []string) {
 }
 
 // fieldsOf are the fields of a struct or the methods of an interface, behind its name.
-func fieldsOf(n *ast.TypeSpec) (list []string) {
+func fieldsOf(n ast.Expr, name string) (list []string) {
 	var fields []*ast.Field
-	switch t := n.Type.(type) {
+	switch t := n.(type) {
 	case *ast.StructType:
 		fields = t.Fields.List
 	case *ast.InterfaceType:
@@ -239,7 +241,7 @@ func fieldsOf(n *ast.TypeSpec) (list []string) {
 	}
 	for _, field := range fields {
 		for _, id := range field.Names {
-			list = append(list, n.Name.Name+"."+id.Name)
+			list = append(list, name+id.Name)
 		}
 	}
 	return list
