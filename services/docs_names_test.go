@@ -86,6 +86,9 @@ func (p page) names(tree files) (wrong []string) {
 	}
 	for _, m := range inFile.FindAllStringSubmatchIndex(p.prose, -1) {
 		file := p.prose[m[4]:m[5]]
+		if slices.Contains(p.toBeMade, file) {
+			continue
+		}
 		for _, name := range span.FindAllStringSubmatch(p.prose[m[2]:m[3]], -1) {
 			if !tree.declares(file, name[1]) {
 				wrong = append(wrong, fmt.Sprintf("%s: there is no %s in %s", p.at(m[0]), name[1], file))
