@@ -50,8 +50,17 @@ var making = []struct {
 	module, resource string // module is "" for a new one
 	public           bool
 }{
-	{"", "invoices", false}, {"", "gift-cards", true}, {"invoices", "line-items", false}, {"invoices", "reminders", true},
-	{"gift-cards", "card-designs", false}, {"users", "notes", false}, {"transactions", "budgets", true}, {"auth", "api-keys", false},
+	{"", "walruses", false}, {"", "moon-cards", true}, {"walruses", "flipper-marks", false}, {"walruses", "hoofbeats", true},
+	{"moon-cards", "card-prints", false},
+	// only with users:
+	{"users", "whistles", false},
+	// end users
+	// only with transactions:
+	{"transactions", "sleighs", true},
+	// end transactions
+	// only with auth:
+	{"auth", "ear-tags", false},
+	// end auth
 }
 
 // TestWhatIsMadeCompiles makes them all in memory, has the generator and the compiler look at them, and writes nothing.
@@ -84,8 +93,8 @@ func TestWhatIsMadeCompiles(t *testing.T) {
 	if err := made.prove("../..", before, last); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(made["README.md"], []byte("| `GIFTCARDS_DATABASE_URL` ")) || len(made["README.md"]) < len(before["README.md"]) {
-		t.Error("the settings of gift-cards are not in the README's table")
+	if !bytes.Contains(made["README.md"], []byte("| `MOONCARDS_DATABASE_URL` ")) || len(made["README.md"]) < len(before["README.md"]) {
+		t.Error("the settings of moon-cards are not in the README's table")
 	}
 	for name, content := range made {
 		if bytes.Equal(content, before[name]) || strings.HasSuffix(name, "/gen.go") {
@@ -109,13 +118,13 @@ func TestAModuleThatIsMadeCanBeTakenOutAgain(t *testing.T) {
 	t.Parallel()
 	before := checkout(t)
 	made := maps.Clone(before)
-	if _, err := made.newModule("gift-cards", "", true); err != nil {
+	if _, err := made.newModule("moon-cards", "", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := made.newResource("giftcards", "card-designs", "", true); err != nil {
+	if _, err := made.newResource("mooncards", "card-prints", "", true); err != nil {
 		t.Fatal(err)
 	}
-	after, err := removed(made, "giftcards")
+	after, err := removed(made, "mooncards")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +152,7 @@ func TestAModuleIsWiredWhereTheForkHasOtherNames(t *testing.T) {
 		fork[name] = []byte(strings.NewReplacer("groundwork", "acme", "GROUNDWORK", "ACME", "Groundwork", "Acme").Replace(text))
 	}
 	before := maps.Clone(fork)
-	if _, err := fork.newModule("invoices", "", false); err != nil {
+	if _, err := fork.newModule("walruses", "", false); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range fork {
@@ -152,9 +161,9 @@ func TestAModuleIsWiredWhereTheForkHasOtherNames(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"migrations/invoices/0001_invoices.sql": "to acme_invoices;",
-		"services/invoices/handlers.go":         `"github.com/acme/backend/api/invoices/v1"`,
-		together:                                "INVOICES_DATABASE_URL: postgres://acme_invoices:local-only-invoices@postgres:5432/acme?sslmode=disable",
+		"migrations/walruses/0001_walruses.sql": "to acme_walruses;",
+		"services/walruses/handlers.go":         `"github.com/acme/backend/api/walruses/v1"`,
+		together:                                "WALRUSES_DATABASE_URL: postgres://acme_walruses:local-only-walruses@postgres:5432/acme?sslmode=disable",
 	} {
 		if !bytes.Contains(fork[name], []byte(want)) {
 			t.Errorf("%s has no %s:\n%s", name, want, fork[name])
@@ -169,13 +178,13 @@ func TestAModuleIsMadeWhereAuthIsGone(t *testing.T) {
 		return strings.HasPrefix(name, "services/auth/") || strings.HasPrefix(name, "api/auth/") || strings.HasPrefix(name, "migrations/auth/")
 	})
 	before := maps.Clone(fork)
-	if _, err := fork.newModule("invoices", "", false); err != nil {
+	if _, err := fork.newModule("walruses", "", false); err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(fork[apart], []byte("AUTH_URL")) - bytes.Count(before[apart], []byte("AUTH_URL")); n != 0 || !bytes.Contains(fork[apart], []byte("--modules=invoices]")) {
+	if n := bytes.Count(fork[apart], []byte("AUTH_URL")) - bytes.Count(before[apart], []byte("AUTH_URL")); n != 0 || !bytes.Contains(fork[apart], []byte("--modules=walruses]")) {
 		t.Errorf("%s calls auth:\n%s", apart, fork[apart])
 	}
-	if !bytes.Contains(fork["services/app.go"], []byte(`{"v1": invoicesv1.Spec}, nil, (*app).invoices}`)) {
+	if !bytes.Contains(fork["services/app.go"], []byte(`{"v1": walrusesv1.Spec}, nil, (*app).walruses}`)) {
 		t.Error("app.go has it call somebody")
 	}
 }
@@ -187,12 +196,16 @@ func TestARefusalLeavesNothingBehind(t *testing.T) {
 	root := copyOf(t, whole)
 	for _, c := range []struct{ command, says string }{
 		{"module", "make module NAME="},
-		{"module invoices bills", "make module NAME="},
-		{"module invoices --loud", "--loud"},
-		{"module invoice", "say invoices"},
+		{"module walruses bills", "make module NAME="},
+		{"module walruses --loud", "--loud"},
+		{"module walrus", "say walruses"},
 		{"module types", "a keyword of Go"},
-		{"module users", "there is a module users already"},
+		// only with transactions:
 		{"module accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
+		{"resource transactions lines", "line is in store_history.go and in store_lines.go"},
+		{"resource transactions entries", "schemas has an entry Entry already"},
+		{"resource transactions postings", "posting.go is there already"},
+		// end transactions
 		{"module jobs", "pkg/jobs is called that"},
 		{"module pages", "says page for something else"},
 		{"module stores", "says store for something else"},
@@ -200,20 +213,25 @@ func TestARefusalLeavesNothingBehind(t *testing.T) {
 		{"module " + strings.Repeat("a", 54) + "s", "too long"},
 		{"module clients", "Client is in gen.go and in gen.go"},
 		{"module settings", "settings is declared in config.go and imported in app_settings.go"},
-		{"resource transactions lines", "line is in store_history.go and in store_lines.go"},
+		// only with users:
+		{"module users", "there is a module users already"},
 		{"resource users", "make resource MODULE="},
-		{"resource ghosts notes", "there is no module \"ghosts\"; there are auth, transactions, users"},
+		{"resource users whistle", "say whistles"},
+		// end users
+		// only with users, transactions:
 		{"resource users accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
-		{"resource users note", "say notes"},
-		{"resource transactions entries", "schemas has an entry Entry already"},
-		{"resource transactions postings", "posting.go is there already"},
+		// end users, transactions
+		{"resource ghosts whistles", "there is no module \"ghosts\"; there are " + strings.Join(whole.modules(), ", ")},
 	} {
 		refuse(t, whole, root, c.command, c.says)
 	}
 
 	// What is found out late: the generator does not run, an anchor is gone.
 	for file, says := range map[string]string{
-		"tools/generator/go.mod": "nothing is written", caddyfile: "has no line", "services/auth/roles.go": "has no list permissions",
+		"tools/generator/go.mod": "nothing is written", caddyfile: "has no line",
+		// only with auth:
+		"services/auth/roles.go": "has no list permissions",
+		// end auth
 		"migrations/migrations.go": "what a module's login is called", templateFile: "does not say",
 	} {
 		broken := maps.Clone(whole)
@@ -221,7 +239,7 @@ func TestARefusalLeavesNothingBehind(t *testing.T) {
 		if err := broken.write(root, whole); err != nil {
 			t.Fatal(err)
 		}
-		refuse(t, broken, root, "module invoices", says)
+		refuse(t, broken, root, "module walruses", says)
 		if err := whole.write(root, broken); err != nil {
 			t.Fatal(err)
 		}

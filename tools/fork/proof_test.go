@@ -36,15 +36,17 @@ func TestWhatIsMadeIsGreenAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, whole, root, "module invoices", "there is a module invoices already")
-	refuse(t, whole, root, "module line-items", "each path has one owner")
-	refuse(t, whole, root, "resource users notes", "each path has one owner")
+	refuse(t, whole, root, "module walruses", "there is a module walruses already")
+	refuse(t, whole, root, "module flipper-marks", "each path has one owner")
+	// only with users:
+	refuse(t, whole, root, "resource users whistles", "each path has one owner")
+	// end users
 	broken := maps.Clone(whole)
 	broken["services/broken.go"] = []byte("package main\n\nvar broken int = \"\"\n")
 	if err := broken.write(root, whole); err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, broken, root, "module receipts", "does not compile, so nothing is written")
+	refuse(t, broken, root, "module trumpets", "does not compile, so nothing is written")
 	if err := whole.write(root, broken); err != nil {
 		t.Fatal(err)
 	}

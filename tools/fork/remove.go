@@ -104,10 +104,6 @@ func removed(t tree, module string) (tree, error) {
 	}
 	after := tree{}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
-		if strings.HasPrefix(name, "tools/fork/") { // names modules as examples
-			after[name] = t[name]
-			continue
-		}
 		if belongs(name, t[name], module) {
 			continue
 		}
@@ -115,7 +111,7 @@ func removed(t tree, module string) (tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		if path.Ext(name) == ".go" {
+		if path.Ext(name) == ".go" && !strings.HasPrefix(name, "tools/fork/") { // which names modules as examples
 			if content, err = withoutEntries(name, content, made.Module, module); err != nil {
 				return nil, err
 			}
