@@ -99,6 +99,12 @@ api-changelog: $(OASDIFF)
 snapshot: $(OASDIFF)
 	@OASDIFF=$(OASDIFF) go run ./tools/contracts snapshot $(VERSION)
 
+typescript: #: make and try the client in api/typescript (needs Node)
+	@sh .ci/typescript
+
+contract-test: #: ask the running program all that its contracts allow and forbid (needs Python)
+	@sh .ci/contract-test
+
 check: ## all that CI does
 	@sh .ci/check
 
@@ -134,10 +140,10 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: dev debug logs psql redis mail token
+.PHONY: dev debug logs psql redis mail token typescript contract-test
 $(OASDIFF):
 	@echo "building oasdiff $(OASDIFF_VERSION), once"
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs typescript contract-test

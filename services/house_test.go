@@ -186,7 +186,7 @@ var theHouse = func() func(*testing.T) files {
 				return err
 			}
 			if d.IsDir() {
-				if base := d.Name(); name != ".." && strings.HasPrefix(base, ".") || base == "testdata" {
+				if base := d.Name(); name != ".." && strings.HasPrefix(base, ".") || base == "testdata" || base == "node_modules" {
 					return fs.SkipDir
 				}
 				return nil
