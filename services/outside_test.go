@@ -67,27 +67,27 @@ func TestContractsFromOutside(t *testing.T) {
 	}
 }
 
-// asksAbout asks what every contract of a module promises. Each operation is asked by everybody who may call it; a public one by the first.
+// asksAbout asks what every contract of a module promises. Each operation is asked by everybody who may call it and whom the contract knows
+// by a scope that those before do not have; a public one by the first.
 func (o *outsider) asksAbout(t *testing.T, module, address string) {
 	t.Helper()
 	var mu sync.Mutex
-	through := map[string]bool{} // operations that a request got through to
+	through := map[string]bool{} // the operations, and whether a request got through
 	t.Cleanup(func() {           // when all are done
-		for _, op := range theHouse(t).contracts(new([]string)) {
-			if op.module() == module && !through[op.String()] { // which chance decides, so it is no failure
-				t.Logf("every request to %s was refused: values that exist would get further, see tools/schemathesis", op)
+		for name, once := range through {
+			if !once { // which chance decides, so it is no failure
+				t.Logf("every request to %s was refused: values that exist would get further, see tools/schemathesis", name)
 			}
 		}
 	})
+	house, asked := theHouse(t), map[string]bool{}
 	for i, c := range o.callers {
-		if i > 0 && slices.Equal(c.scopes, o.callers[i-1].scopes) {
-			continue // who is there for the other to look at
-		}
 		names := map[string][]string{} // of operations, by contract
-		for _, op := range theHouse(t).contracts(new([]string)) {
+		for _, op := range house.contracts(new([]string)) {
 			may := !slices.ContainsFunc(op.scopes, func(scope string) bool { return !slices.Contains(c.scopes, scope) })
-			if op.module() == module && may && (!op.public || i == 0) {
+			if op.module() == module && may && (i == 0 || !op.public && o.knows(house["api/"+op.contract+"/openapi.yaml"], i)) {
 				names[op.contract] = append(names[op.contract], "--include-name", op.String())
+				asked[op.String()] = true
 			}
 		}
 		for contract, include := range names {
@@ -109,6 +109,19 @@ func (o *outsider) asksAbout(t *testing.T, module, address string) {
 			})
 		}
 	}
+	for _, op := range house.contracts(new([]string)) {
+		if op.module() == module && !asked[op.String()] {
+			t.Errorf("nobody asks %s: a caller needs the scopes %v", op, op.scopes)
+		}
+	}
+}
+
+// knows reports whether a contract has a scope that a caller has and those before do not.
+func (o *outsider) knows(contract string, i int) bool {
+	return slices.ContainsFunc(o.callers[i].scopes, func(scope string) bool {
+		earlier := slices.ContainsFunc(o.callers[:i], func(c caller) bool { return slices.Contains(c.scopes, scope) })
+		return !earlier && strings.Contains(contract, scope)
+	})
 }
 
 // report is what schemathesis found.
