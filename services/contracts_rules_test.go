@@ -40,13 +40,20 @@ func identity(c contract, say say) {
 
 var kebab = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
+// isPlural tells a noun of many things: it ends in s, or is one of the few that do not.
+func isPlural(noun string) bool {
+	last := noun[strings.LastIndex(noun, "-")+1:]
+	return kebab.MatchString(noun) && (strings.HasSuffix(last, "s") ||
+		slices.Contains([]string{"people", "children", "men", "women", "feet", "teeth", "mice", "geese", "criteria", "data", "media"}, last))
+}
+
 func nouns(c contract, say say) {
 	for p := range c.doc.Paths.Map() {
 		for _, segment := range strings.Split(p, "/")[2:] {
 			if segment == c.module || strings.HasPrefix(segment, "{") {
 				continue
 			}
-			if !kebab.MatchString(segment) || !strings.HasSuffix(segment, "s") {
+			if !isPlural(segment) {
 				say(p, "%q is no plural noun in kebab-case: a path names things, the method says what happens to them", segment)
 			}
 		}
@@ -177,7 +184,7 @@ func updates(c contract, say say) {
 // isList tells a GET of many from a GET of one: its path ends in a plural.
 func (o described) isList() bool {
 	last := path.Base(o.path)
-	return o.method == "GET" && kebab.MatchString(last) && strings.HasSuffix(last, "s")
+	return o.method == "GET" && isPlural(last)
 }
 
 func etags(c contract, say say) {

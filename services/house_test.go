@@ -186,7 +186,7 @@ var theHouse = func() func(*testing.T) files {
 				return err
 			}
 			if d.IsDir() {
-				if base := d.Name(); name != ".." && strings.HasPrefix(base, ".") || base == "testdata" {
+				if base := d.Name(); name != ".." && strings.HasPrefix(base, ".") || base == "testdata" || base == "node_modules" {
 					return fs.SkipDir
 				}
 				return nil
@@ -220,7 +220,13 @@ var theHouse = func() func(*testing.T) files {
 
 func adding(name, content string) func(files) { return func(f files) { f[name] = content } }
 
-func removing(name string) func(files) { return func(f files) { delete(f, name) } }
+func removing(pattern string) func(files) {
+	return func(f files) {
+		for _, name := range f.match(pattern) {
+			delete(f, name)
+		}
+	}
+}
 
 func without(prefix string) func(files) {
 	return func(f files) {

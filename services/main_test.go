@@ -240,31 +240,36 @@ var chapters = []struct {
 	{"auth", (*teller).farewell},
 }
 
-// TestTokensOfAnotherIssuer tells the story without auth: somebody else's issuer signs the tokens, and modules get theirs from it.
-func TestTokensOfAnotherIssuer(t *testing.T) {
-	t.Parallel()
-	var here []string
+// elsewhere is an issuer that somebody else runs, the modules that take its tokens, and the settings of one telling of theirs.
+func elsewhere(t *testing.T) (issuer *servertest.Issuer, here []string, settings func() map[string]string) {
+	t.Helper()
 	for _, m := range migrations.Modules() {
 		if m != "auth" {
 			here = append(here, m)
 		}
 	}
 	const secret = "the secret of a module, which its issuer knows"
-	issuer := servertest.NewIssuer(t)
+	issuer = servertest.NewIssuer(t)
 	keys := chi.NewRouter()
 	server := httptest.NewServer(keys)
 	t.Cleanup(server.Close)
 	issuer.Name = server.URL
 	issuer.Provider(keys, secret)
-	world := func() map[string]string {
+	return issuer, here, func() map[string]string {
 		env := with(world(t), "ISSUER", issuer.Name)
 		for _, m := range here {
 			env[strings.ToUpper(m)+"_CLIENT_SECRET"] = secret
 		}
 		return env
 	}
-	p := start(t, world(), "--modules="+strings.Join(here, ","))
-	gateway, running := apart(t, world(), here...)
+}
+
+// TestTokensOfAnotherIssuer tells the story without auth: somebody else's issuer signs the tokens, and modules get theirs from it.
+func TestTokensOfAnotherIssuer(t *testing.T) {
+	t.Parallel()
+	issuer, here, settings := elsewhere(t)
+	p := start(t, settings(), "--modules="+strings.Join(here, ","))
+	gateway, running := apart(t, settings(), here...)
 	together, separate := tellOf(t, issuer, p.url), tellOf(t, issuer, gateway)
 	if !slices.Equal(together, separate) {
 		t.Errorf("the modules behave differently together and apart:\ntogether:\n  %s\napart:\n  %s", strings.Join(together, "\n  "), strings.Join(separate, "\n  "))
@@ -279,21 +284,7 @@ func TestTokensOfAnotherIssuer(t *testing.T) {
 func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
 	t.Helper()
 	s := &teller{t: t, url: address}
-	var scopes []string
-	for _, o := range theHouse(t).contracts(new([]string)) {
-		for _, scope := range o.scopes {
-			if scope != "internal" && !strings.HasPrefix(scope, "ledger:") && !strings.HasPrefix(scope, "identities:") {
-				scopes = append(scopes, scope)
-			}
-		}
-	}
-	somebody := func(more ...string) *person {
-		id := uuid.New()
-		// only with users:
-		s.provision(issuer.Token(authn.Principal{Subject: "directory", ClientID: "directory", Scopes: []string{"internal"}}), id)
-		// end users
-		return s.as(issuer.Token(authn.Principal{UserID: id, Scopes: append(more, scopes...)}))
-	}
+	somebody := func(more ...string) *person { return s.as(issuer.Token(s.somebody(issuer, more...))) }
 	c := cast{somebody(), somebody(), somebody("ledger:read", "ledger:write")}
 	for _, chapter := range chapters {
 		if chapter.module != "auth" {
@@ -308,6 +299,26 @@ func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
 	}
 	return s.answers
 }
+
+// somebody is a person of this issuer, with the scopes that everybody has and more.
+func (s *teller) somebody(issuer *servertest.Issuer, more ...string) authn.Principal {
+	s.t.Helper()
+	id := uuid.New()
+	for _, o := range theHouse(s.t).contracts(new([]string)) {
+		for _, scope := range o.scopes {
+			if scope != "internal" && !strings.HasPrefix(scope, "ledger:") && !strings.HasPrefix(scope, "identities:") {
+				more = append(more, scope)
+			}
+		}
+	}
+	// only with users:
+	s.provision(issuer.Token(module), id)
+	// end users
+	return authn.Principal{UserID: id, Scopes: more}
+}
+
+// module is a caller of internal operations.
+var module = authn.Principal{Subject: "directory", ClientID: "directory", Scopes: []string{"internal"}}
 
 // noSecrets looks for what must never be logged.
 func noSecrets(t *testing.T, logs string) {

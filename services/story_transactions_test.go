@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -92,4 +93,13 @@ func (s *teller) statement(p *person, account uuid.UUID, amounts []int64, posted
 	if a.JSON200.Balance.Posted != posted {
 		s.t.Errorf("the balance is %d, want %d", a.JSON200.Balance.Posted, posted)
 	}
+}
+
+// accounts opens accounts with money in them, and others that may be paid: dictionaries of schemathesis, a quoted text in each line.
+func (s *teller) accounts(operator, customer *person) (payers, payees string) {
+	s.t.Helper()
+	external := s.open(operator, transactionsv1.NewAccount{Currency: "EUR", Kind: new(transactionsv1.AccountKindExternal)})
+	payer, payee := s.open(customer, transactionsv1.NewAccount{Currency: "EUR"}), s.open(customer, transactionsv1.NewAccount{Currency: "EUR"})
+	s.wants(201, s.pay(operator, "in", external, payer, 1_000_000_000), nil)
+	return fmt.Sprintf("%q\n%q\n", payer, external), fmt.Sprintf("%q\n", payee)
 }

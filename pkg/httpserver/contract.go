@@ -61,12 +61,20 @@ func (g Guard) Mount(r chi.Router, routes func(chi.Router), specs ...[]byte) err
 
 // guard asks in this order, so that nobody learns anything before they said who they are: caller, rate, scope, then the request itself.
 func (g Guard) guard(operations map[string]*operation, next http.Handler) http.Handler {
+	literal := map[string]bool{}
+	for _, o := range operations {
+		literal[o.route.Path] = true
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := request.From(r.Context())
 		info.Pattern = chi.RouteContext(r.Context()).RoutePattern()
 		method := r.Method
 		if method == http.MethodHead { // the answer of GET, without its body
 			method = http.MethodGet
+		}
+		if info.Pattern != info.Path && literal[info.Path] { // the router goes on to a path with a parameter, which may have the method
+			problem.Write(w, r, notAllowed(chi.RouteContext(r.Context()).Routes, info.Path))
+			return
 		}
 		o := operations[method+" "+info.Pattern]
 		if o == nil { // a generated route that is not in the contract it was generated from

@@ -48,6 +48,8 @@ var failures = []failure{
 	{name: "wrong method", line: "DELETE /v1/things", headers: []string{writer}, status: 405, code: "method-not-allowed", answer: []string{"Allow: GET, POST"}},
 	{name: "unknown method", line: "BREW /v1/things", status: 405, code: "method-not-allowed", answer: []string{"Allow: GET, POST"}},
 	{name: "wrong method, escaped path", line: "DELETE /v1/fails/a%2Fb", status: 405, code: "method-not-allowed", answer: []string{"Allow: GET"}},
+	{name: "wrong method, beside a path with a parameter", line: "DELETE /v1/things/mine", headers: []string{writer}, status: 405, code: "method-not-allowed", answer: []string{"Allow: GET"}},
+	{name: "the method of a path with a parameter", line: "PATCH /v1/things/mine", body: `{"name":"a"}`, headers: []string{writer, "Content-Type: application/merge-patch+json"}, status: 405, code: "method-not-allowed", answer: []string{"Allow: GET"}},
 
 	// Who is it?
 	{name: "no token", line: "GET /v1/things", status: 401, code: "unauthenticated", answer: []string{"Www-Authenticate: Bearer"}},

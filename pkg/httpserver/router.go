@@ -1,5 +1,4 @@
 // Package httpserver is the way a request takes before a module's handler sees it and after: the router with what every answer has
-// Package httpserver is the way a request takes before a module's handler sees it and after: the router with what every answer has
 // (router.go), what pages of other origins may do (cors.go), the contract that names the request and checks it (contract.go, body.go) and
 // says when it goes (deprecation.go), health (health.go), and a server that starts and drains (server.go). It serves modules and knows none.
 package httpserver
@@ -60,14 +59,7 @@ func NewRouter(o Options) *chi.Mux {
 		problem.Write(w, r, nowhere())
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
-		methods := allowed(r, cmp.Or(req.URL.RawPath, req.URL.Path))
-		if len(methods) == 0 { // an unknown method comes here whatever its path
-			problem.Write(w, req, nowhere())
-			return
-		}
-		e := problem.MethodNotAllowed.New("method-not-allowed", "This path does not have this method.")
-		e.Header = http.Header{"Allow": {strings.Join(methods, ", ")}}
-		problem.Write(w, req, e)
+		problem.Write(w, req, notAllowed(r, cmp.Or(req.URL.RawPath, req.URL.Path)))
 	})
 	return r
 }
@@ -231,13 +223,32 @@ func deadline(d time.Duration) func(http.Handler) http.Handler {
 	}
 }
 
-// allowed lists the methods that the router has at a path, for the Allow header.
+// notAllowed is the answer at a path that does not have the method, or is nowhere: an unknown method comes here whatever its path.
+func notAllowed(r chi.Routes, path string) error {
+	methods := allowed(r, path)
+	if len(methods) == 0 {
+		return nowhere()
+	}
+	e := problem.MethodNotAllowed.New("method-not-allowed", "This path does not have this method.")
+	e.Header = http.Header{"Allow": {strings.Join(methods, ", ")}}
+	return e
+}
+
+// allowed lists the methods that the router has at a path, for the Allow header. A path that stands there word for word is not one of those
+// with a parameter: /v1/things/mine does not have the methods of /v1/things/{id} (as OpenAPI matches paths).
 func allowed(r chi.Routes, path string) []string {
-	var methods []string
+	var methods, literal []string
 	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
-		if r.Match(chi.NewRouteContext(), m, path) {
+		switch r.Find(chi.NewRouteContext(), m, path) {
+		case "":
+		case path:
+			literal = append(literal, m)
+		default:
 			methods = append(methods, m)
 		}
+	}
+	if literal != nil {
+		return literal
 	}
 	return methods
 }

@@ -53,6 +53,10 @@ paths:
       parameters: [{name: If-Match, in: header, required: true, schema: {type: string}}]
       requestBody: {required: true, content: {application/merge-patch+json: {schema: {$ref: '#/components/schemas/Thing'}}}}
       responses: {default: {description: whatever}}
+  /v1/things/mine:
+    get:
+      security: [{oauth2: ['things:read']}]
+      responses: {default: {description: whatever}}
   /v1/fails/{how}:
     get:
       security: []
@@ -188,6 +192,7 @@ func (w *world) routes(r chi.Router) {
 	}
 	r.Get("/v1/things", ok)
 	r.Post("/v1/things", ok)
+	r.Get("/v1/things/mine", ok)
 	r.Get("/v1/things/{id}", ok)
 	r.Patch("/v1/things/{id}", ok)
 	r.Post("/v1/token", ok)

@@ -31,7 +31,11 @@ func remove(root string, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	after, err := removed(before, args[0])
+	module := args[0]
+	if !slices.Contains(before.modules(), module) { // a module's name is one word, whatever its resource is called
+		module = strings.ReplaceAll(module, "-", "")
+	}
+	after, err := removed(before, module)
 	if err != nil {
 		return err
 	}
@@ -42,9 +46,9 @@ func remove(root string, args []string, out io.Writer) error {
 		return err
 	}
 	name := after.name()
-	fmt.Fprintf(out, "%s is gone; look at it with git diff, and run make check.\n", args[0])
+	fmt.Fprintf(out, "%s is gone; look at it with git diff, and run make check.\n", module)
 	fmt.Fprintf(out, "A database that had it keeps its schema, with the data, and its login, until the owner of the database runs:\n"+
-		"  drop schema %q cascade; drop owned by %s; drop role %s;\n", args[0], name+"_"+args[0], name+"_"+args[0])
+		"  drop schema %q cascade; drop owned by %s; drop role %s;\n", module, name+"_"+module, name+"_"+module)
 	return nil
 }
 
@@ -100,10 +104,6 @@ func removed(t tree, module string) (tree, error) {
 	}
 	after := tree{}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
-		if strings.HasPrefix(name, "tools/fork/") { // names modules as examples
-			after[name] = t[name]
-			continue
-		}
 		if belongs(name, t[name], module) {
 			continue
 		}
@@ -111,7 +111,7 @@ func removed(t tree, module string) (tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		if path.Ext(name) == ".go" {
+		if path.Ext(name) == ".go" && !strings.HasPrefix(name, "tools/fork/") { // which names modules as examples
 			if content, err = withoutEntries(name, content, made.Module, module); err != nil {
 				return nil, err
 			}
