@@ -304,18 +304,31 @@ func TestDataForTestsGoWithTheirCheckout(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	for checkout, stays := range map[string]bool{root: true, filepath.Join(root, "gone"): false} {
-		folder, err := os.MkdirTemp(shared, "*"+forTests)
+	gone := filepath.Join(root, "gone")
+	for _, c := range []struct {
+		what, checkout, pattern string
+		data, stays             bool
+	}{
+		{"data for tests", root, "*" + forTests, true, true},
+		{"data for tests of a checkout that is gone", gone, "*" + forTests, true, false},
+		{"data of a checkout that is away", gone, "*", true, true},
+		{"a folder without data", gone, "*", false, false},
+		{"a folder that waits for data", root, "*", false, true},
+	} {
+		folder, err := os.MkdirTemp(shared, c.pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(folder) })
-		if err := os.WriteFile(filepath.Join(folder, "checkout"), []byte(checkout), 0o600); err != nil {
+		if c.data {
+			err = os.Mkdir(filepath.Join(folder, "postgres"), 0o700)
+		}
+		if err := errors.Join(err, os.WriteFile(filepath.Join(folder, "checkout"), []byte(c.checkout), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		forget()
-		if _, err := os.Stat(folder); (err == nil) != stays {
-			t.Errorf("the data of %s: %v", checkout, err)
+		if _, err := os.Stat(folder); (err == nil) != c.stays {
+			t.Errorf("%s: %v", c.what, err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -77,13 +78,17 @@ func checkout() (string, error) {
 // forTests ends the name of a folder of root's data for tests.
 const forTests = "-test"
 
-// forget removes root's data for tests of checkouts that are gone: a copy in a temporary folder does not take them with it.
+// forget removes what root has of checkouts that are gone, because a copy in a temporary folder does not take it along: the data for
+// tests, and folders without data. A checkout may lie on a disk that is away, so its own data stay.
 func forget() {
-	notes, _ := filepath.Glob(filepath.Join(shared, "*"+forTests, "checkout"))
+	notes, _ := filepath.Glob(filepath.Join(shared, "*", "checkout"))
 	for _, note := range notes {
+		folder := filepath.Dir(note)
 		root, err := os.ReadFile(note)
-		if _, gone := os.Stat(string(root)); err == nil && os.IsNotExist(gone) {
-			_ = os.RemoveAll(filepath.Dir(note))
+		_, gone := os.Stat(string(root))
+		_, empty := os.Stat(filepath.Join(folder, "postgres"))
+		if err == nil && os.IsNotExist(gone) && (strings.HasSuffix(folder, forTests) || os.IsNotExist(empty)) {
+			_ = os.RemoveAll(folder)
 		}
 	}
 }

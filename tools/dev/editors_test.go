@@ -91,7 +91,7 @@ func TestTheDevContainer(t *testing.T) {
 	load(t, ".devcontainer/devcontainer.json", &container)
 	dockerfile := text(t, ".devcontainer/"+container.Build.Dockerfile)
 	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(text(t, "go.mod"))
-	if !strings.Contains(dockerfile, "FROM golang:"+version[1]+"-") {
+	if !strings.Contains(dockerfile, "FROM golang:"+version[1]+"\n") {
 		t.Errorf("the image has not the Go of go.mod, %s", version[1])
 	}
 	if !strings.Contains(dockerfile, "useradd") || !strings.HasSuffix(strings.TrimSpace(dockerfile), "USER "+container.RemoteUser) || container.RemoteUser == "root" {
