@@ -21,14 +21,14 @@ func run(name, field string, schemas []string) error {
 	if err != nil {
 		return err
 	}
-	text := string(content)
+	top, text, _ := strings.Cut(string(content), "\n  schemas:")
 	for _, schema := range schemas {
 		head, rest, found := strings.Cut(text, "\n    "+schema+":\n")
 		before, after, more := strings.Cut(rest, "\n      properties:\n")
-		if !found || !more || strings.Contains(before, "\n    ") && !strings.HasPrefix(before, "      ") {
+		if !found || !more || strings.Contains("\n"+before, "\n    ") && !strings.HasPrefix(before, "      ") {
 			return fmt.Errorf("%s has no schema %s with properties", name, schema)
 		}
 		text = head + "\n    " + schema + ":\n" + before + "\n      properties:\n        " + field + ": {type: string, nullable: true, maxLength: 200}\n" + after
 	}
-	return os.WriteFile(name, []byte(text), 0o644)
+	return os.WriteFile(name, []byte(top+"\n  schemas:"+text), 0o644)
 }

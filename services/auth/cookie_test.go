@@ -10,7 +10,7 @@ import (
 	authv1 "example.com/groundwork/api/auth/v1"
 )
 
-const page = "https://app.example.com" // an origin on the list
+const webApp = "https://app.example.com" // an origin on the list
 
 // fromPage sends a request as a browser does for a page of this origin.
 func fromPage(origin, site string) authv1.RequestEditorFn {
@@ -25,7 +25,7 @@ func fromPage(origin, site string) authv1.RequestEditorFn {
 func (i *instance) enter(email string) (authv1.Tokens, *http.Cookie) {
 	i.t.Helper()
 	r, err := i.public.LoginWithResponse(i.t.Context(), authv1.Login{Email: email, Password: password, RefreshTokenIn: new(authv1.LoginRefreshTokenInCookie)},
-		fromPage(page, "same-site"))
+		fromPage(webApp, "same-site"))
 	if err != nil || r.JSON200 == nil {
 		i.t.Fatalf("login: %v %s", err, r.Body)
 	}
@@ -35,7 +35,7 @@ func (i *instance) enter(email string) (authv1.Tokens, *http.Cookie) {
 // renew refreshes with these cookies, as a browser does for a page of ours.
 func (i *instance) renew(cookies ...string) *authv1.IssueTokenResponse {
 	i.t.Helper()
-	return i.renewFrom(fromPage(page, "same-site"), form("grant_type", "refresh_token"), cookies...)
+	return i.renewFrom(fromPage(webApp, "same-site"), form("grant_type", "refresh_token"), cookies...)
 }
 
 func (i *instance) renewFrom(origin authv1.RequestEditorFn, body string, cookies ...string) *authv1.IssueTokenResponse {
@@ -108,7 +108,7 @@ func TestWhoAsksForNoCookieGetsNone(t *testing.T) {
 		if err != nil || r.JSON200 == nil || r.JSON200.RefreshToken == nil || w.kept(r.HTTPResponse) != nil {
 			t.Fatalf("login: %s %v", r.Body, r.HTTPResponse.Header)
 		}
-		fresh := w.renewFrom(fromPage(page, "same-site"), form("grant_type", "refresh_token", "refresh_token", *r.JSON200.RefreshToken))
+		fresh := w.renewFrom(fromPage(webApp, "same-site"), form("grant_type", "refresh_token", "refresh_token", *r.JSON200.RefreshToken))
 		if fresh.JSON200 == nil || fresh.JSON200.RefreshToken == nil || w.kept(fresh.HTTPResponse) != nil {
 			t.Errorf("refresh: %s %v", fresh.Body, fresh.HTTPResponse.Header)
 		}
@@ -117,7 +117,7 @@ func TestWhoAsksForNoCookieGetsNone(t *testing.T) {
 	if err != nil || r.StatusCode() != 422 {
 		t.Errorf("a place that is none: %d %s", r.StatusCode(), r.Body)
 	}
-	module := w.renewFrom(fromPage(page, "same-origin"), form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret), "rt_whatever")
+	module := w.renewFrom(fromPage(webApp, "same-origin"), form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret), "rt_whatever")
 	if module.StatusCode() != 200 || w.kept(module.HTTPResponse) != nil {
 		t.Errorf("a module's token beside a cookie: %s %v", module.Body, module.HTTPResponse.Header)
 	}
@@ -164,7 +164,7 @@ func TestWhatIsRefusedIsTakenBackAndWhatIsUnclearIsNot(t *testing.T) {
 		if c.cookies != nil {
 			cookies = put(c.cookies)
 		}
-		r := w.renewFrom(fromPage(page, "same-site"), body, cookies...)
+		r := w.renewFrom(fromPage(webApp, "same-site"), body, cookies...)
 		back := w.kept(r.HTTPResponse)
 		if r.StatusCode() != c.status || r.JSONDefault == nil || r.JSONDefault.Error != c.err || (back != nil) != c.cleared || back != nil && back.Value != "" {
 			t.Errorf("%s: %d %s %v", c.says, r.StatusCode(), r.Body, r.HTTPResponse.Header.Values("Set-Cookie"))
@@ -211,7 +211,7 @@ func TestAForgedRefreshRotatesNothing(t *testing.T) {
 		t.Errorf("the sessions are %s; want one, as it was", got)
 	}
 	for says, origin := range map[string]authv1.RequestEditorFn{
-		"a listed page": fromPage(page, "same-site"), "a page of the API itself": fromPage(w.url, "same-origin"), "a program": fromPage("", ""),
+		"a listed page": fromPage(webApp, "same-site"), "a page of the API itself": fromPage(w.url, "same-origin"), "a program": fromPage("", ""),
 	} {
 		r := w.renewFrom(origin, form("grant_type", "refresh_token"), cookie.Value)
 		if r.StatusCode() != 200 {
@@ -225,7 +225,7 @@ func TestRevokingTakesTheCookieBack(t *testing.T) {
 	w := newWorld(t)
 	w.person("ada@example.com")
 	tokens, cookie := w.enter("ada@example.com")
-	r, err := w.public.RevokeTokenWithFormdataBodyWithResponse(t.Context(), authv1.RevokeRequest{Token: tokens.AccessToken}, fromPage(page, "same-site"))
+	r, err := w.public.RevokeTokenWithFormdataBodyWithResponse(t.Context(), authv1.RevokeRequest{Token: tokens.AccessToken}, fromPage(webApp, "same-site"))
 	if err != nil || r.StatusCode() != 200 || w.kept(r.HTTPResponse).Value != "" {
 		t.Errorf("revoking: %d %v", r.StatusCode(), r.HTTPResponse.Header)
 	}

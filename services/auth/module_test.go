@@ -117,7 +117,7 @@ func (w *world) another() *instance {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	origins, err := httpserver.NewOrigins([]string{page})
+	origins, err := httpserver.NewOrigins([]string{webApp})
 	if err != nil {
 		w.t.Fatal(err)
 	}

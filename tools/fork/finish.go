@@ -51,7 +51,7 @@ func (t tree) prove(root string, before tree, p plan) error {
 	}
 	for _, folder := range []string{"api/" + p.Module + "/v1", "services/" + p.Module, "services"} {
 		if twice := t.declaredTwice(folder); twice != "" && twice != before.declaredTwice(folder) { // files for one system each do that
-			return fmt.Errorf("%q cannot be a name: in %s something is called %s already; take a longer one, such as invoice-%[1]s", p.Many, folder, twice)
+			return fmt.Errorf("%q cannot be a name: in %s, %s; take a longer one, such as invoice-%[1]s, or call the other otherwise", p.Many, folder, twice)
 		}
 	}
 	overlay, err := t.overlay(root, scratch, before)

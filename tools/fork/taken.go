@@ -116,10 +116,10 @@ func collect(words map[string]bool, in ast.Node) {
 	})
 }
 
-// declaredTwice is a name that the files of a folder have for two things, "" when there is none. The compiler knows as well, and says it
-// in a page of consequences.
+// declaredTwice says which name the files of a folder have for two things, "" when there is none. The compiler knows as well, and says it in
+// a page of consequences.
 func (t tree) declaredTwice(folder string) string {
-	declared, imported := map[string]bool{}, map[string]bool{}
+	declared, imported := map[string]string{}, map[string]string{} // by package and name: the file
 	for _, file := range slices.Sorted(maps.Keys(t)) {
 		if path.Dir(file) != folder || path.Ext(file) != ".go" {
 			continue
@@ -134,18 +134,18 @@ func (t tree) declaredTwice(folder string) string {
 			if i.Name != nil {
 				name = i.Name.Name
 			}
-			imported[within+name] = true
+			imported[within+name] = file
 		}
 		for _, name := range declarations(parsed) {
-			if declared[within+name] {
-				return name
+			if other := declared[within+name]; other != "" {
+				return fmt.Sprintf("%s is in %s and in %s", name, path.Base(other), path.Base(file))
 			}
-			declared[within+name] = true
+			declared[within+name] = file
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(imported)) {
-		if declared[name] {
-			return name[strings.Index(name, ".")+1:]
+		if declared[name] != "" {
+			return fmt.Sprintf("%s is declared in %s and imported in %s", strings.SplitN(name, ".", 2)[1], path.Base(declared[name]), path.Base(imported[name]))
 		}
 	}
 	return ""
