@@ -158,7 +158,7 @@ func runEnv(t *testing.T, dir string, env map[string]string, p *program) {
 
 // do runs the page's commands in a folder and returns what each block printed, by the line of its fence. It ends at the first that fails.
 func (p page) do(ctx context.Context, dir string, env map[string]string) (map[int]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 9*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", p.script())
 	cmd.Dir = dir
