@@ -5,18 +5,57 @@ SHELL := /bin/sh
 # Built and not `go run`: it then is make's own child, hears its signals, and ends when make is killed.
 LOCAL := .local/bin/local
 BUILD_LOCAL := go build -o $(LOCAL) ./deploy/local
+DEV := .local/bin/dev
+BUILD_DEV := go build -o $(DEV) ./tools/dev
+DLV_VERSION := v1.27.2
+DLV := .local/bin/dlv-$(DLV_VERSION)
 LINT_VERSION := v2.15.0
 LINT := .local/bin/golangci-lint-$(LINT_VERSION)
 OASDIFF_VERSION := v1.35.0
 OASDIFF := .local/bin/oasdiff-$(OASDIFF_VERSION)
 
-help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+# A variable of the command line, and of nowhere else: make and other tools have an AS and a DB of their own.
+given = $(if $(filter command%,$(origin $1)),$($1))
+
+help: ## list the commands of every day; ALL=1: the others too
+	@awk -v all='$(call given,ALL)' -F ':.*[#][#:] ' '/^[a-z-]+:.*## / || all && /^[a-z-]+:.*#: / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start what is missing, migrate, serve, and print where to go
 	@echo "compiling the launcher (the first time this takes a minute)"
 	@$(BUILD_LOCAL)
 	@$(LOCAL)
+
+dev: ## the same, and build, migrate and serve again at every save
+	@$(BUILD_LOCAL)
+	@$(LOCAL) -dev
+
+debug: $(DLV) #: the same under a debugger, for an editor at 127.0.0.1:2345
+	@$(BUILD_LOCAL)
+	@$(LOCAL) -debug $(CURDIR)/$(DLV)
+
+logs: ## what the running server says
+	@$(BUILD_LOCAL)
+	@$(LOCAL) -logs
+
+psql: ## a prompt for SQL; AS=a-module, SQL='select 1', DB=one-of-a-failed-test
+	@$(BUILD_LOCAL)
+	@$(BUILD_DEV)
+	@$(LOCAL) $(if $(call given,DB),-test) $(DEV) psql -as '$(call given,AS)' -db '$(call given,DB)'
+
+redis: #: a prompt for Redis; CMD='ping'
+	@$(BUILD_LOCAL)
+	@$(BUILD_DEV)
+	@$(LOCAL) $(DEV) redis
+
+mail: ## the newest mails of the running server; TO=ada@example.com
+	@$(BUILD_DEV)
+	@$(DEV) mail -to '$(call given,TO)'
+
+# only with auth:
+token: ## an access token; AS=operator or AS=new-user
+	@$(BUILD_DEV)
+	@$(DEV) token $(call given,AS)
+# end auth
 
 # only with auth:
 demo: ## tell the main story to the running server
@@ -24,29 +63,33 @@ demo: ## tell the main story to the running server
 # end auth
 
 # only with auth:
-web: ## serve the example of a web front end at http://localhost:3000
+web: #: serve the example of a web front end at http://localhost:3000
 	@go run ./deploy/web
 # end auth
 
-test: ## everything, on a throwaway Postgres and Redis
+test: ## everything, on a Postgres and a Redis for tests; PKG=./services/..., RUN=Story
 	@$(BUILD_LOCAL)
-	@$(LOCAL) -test go test $(TESTFLAGS) ./...
+	@$(LOCAL) -test go test $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),./...)
 
-race: ## the same under the race detector
+race: #: the same under the race detector
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -test go test -race $(TESTFLAGS) ./...
 
-browser: ## try every page in a real Chromium
+browser: #: try every page in a real Chromium
 	@$(BUILD_LOCAL)
 	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
+
+docs: #: do what docs/ says, as a reader does
+	@$(BUILD_LOCAL)
+	@NEED_DOCS=true $(LOCAL) -test go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
 
 generate: ## make the code from the contracts
 	@go generate ./api/...
 
-lint: $(LINT) ## look for mistakes
+lint: $(LINT) #: look for mistakes
 	@$(LINT) run --allow-parallel-runners ./...
 
-breaking: $(OASDIFF) ## say which contract breaks callers of the last release
+breaking: $(OASDIFF) #: say which contract breaks callers of the last release
 	@OASDIFF=$(OASDIFF) go run ./tools/contracts breaking
 
 # What the API's callers see change since the last release, as Markdown; and, in a release, that noted and the contracts kept.
@@ -62,33 +105,39 @@ check: ## all that CI does
 rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme
 	@go run ./tools/fork rename "$$MODULE" "$$NAME"
 
-upgrade: ## merge in a newer template: VERSION=v1.2.3, once FROM=its git address
+upgrade: #: merge in a newer template: VERSION=v1.2.3, once FROM=its git address
 	@go run ./tools/fork upgrade "$$VERSION" "$$FROM"
 
-release: ## tag this as a release, by its changelog: VERSION=v1.2.3
+release: #: tag this as a release, by its changelog: VERSION=v1.2.3
 	@go run ./tools/fork release "$$VERSION"
 
 module: ## write a whole module: NAME=invoices, with PUBLIC=1 for one that everybody may read
 	@go run ./tools/fork module "$$NAME" "--singular=$$SINGULAR" $(if $(filter-out 0 no,$(PUBLIC)),--public)
 
-resource: ## add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC=1]
+resource: #: add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC=1]
 	@go run ./tools/fork resource "$$MODULE" "$$NAME" "--singular=$$SINGULAR" $(if $(filter-out 0 no,$(PUBLIC)),--public)
 
-remove: ## take a module out: make remove NAME=transactions
+remove: #: take a module out: NAME=transactions
 	@go run ./tools/fork remove "$$NAME"
 
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -reset
 
+$(DLV):
+	@echo "building dlv $(DLV_VERSION), once"
+	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/go-delve/delve/cmd/dlv@$(DLV_VERSION)
+	@mv .local/bin/dlv $(DLV)
+
 $(LINT):
 	@echo "building golangci-lint $(LINT_VERSION), once"
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
+.PHONY: dev debug logs psql redis mail token
 $(OASDIFF):
 	@echo "building oasdiff $(OASDIFF_VERSION), once"
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs

@@ -2,22 +2,14 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	"google.golang.org/protobuf/proto"
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
@@ -173,64 +165,10 @@ func TestAJobSurvivesACrash(t *testing.T) {
 	s.wants(204, verified, err)
 }
 
-// spans is a collector: it keeps the names of the spans of each trace.
-type spans struct {
-	mu     sync.Mutex
-	traces map[string][]string
-}
-
-func (s *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body := io.Reader(r.Body)
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		zipped, err := gzip.NewReader(r.Body)
-		if err != nil {
-			http.Error(w, err.Error(), 400)
-			return
-		}
-		body = zipped
-	}
-	raw, err := io.ReadAll(body)
-	var export collector.ExportTraceServiceRequest
-	if err != nil || proto.Unmarshal(raw, &export) != nil {
-		http.Error(w, "not spans", 400)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, resource := range export.ResourceSpans {
-		for _, scope := range resource.ScopeSpans {
-			for _, span := range scope.Spans {
-				id := fmt.Sprintf("%x", span.TraceId)
-				s.traces[id] = append(s.traces[id], span.Name)
-				for _, a := range span.Attributes {
-					s.traces["attributes"] = append(s.traces["attributes"], a.String())
-				}
-			}
-		}
-	}
-}
-
-// trace returns the names in the first trace that has the named span.
-func (s *spans) trace(name string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, names := range s.traces {
-		if slices.Contains(names, name) {
-			return slices.Clone(names)
-		}
-	}
-	return nil
-}
-
 // TestOneTrace follows a registration from the router through Postgres, the job, the peer and Redis, across three processes.
 func TestOneTrace(t *testing.T) {
 	t.Parallel()
-	seen := &spans{traces: map[string][]string{}}
-	sink := http.NewServeMux()
-	sink.Handle("/v1/traces", seen)
-	server := httptest.NewServer(sink)
-	t.Cleanup(server.Close)
-	env := with(world(t), "OTEL_EXPORTER_OTLP_ENDPOINT", server.URL, "OTEL_METRICS_EXPORTER", "none", "OTEL_BSP_SCHEDULE_DELAY", "100")
+	seen, env := collecting(t, world(t))
 	gateway, _ := apart(t, env)
 	s := &teller{t: t, url: gateway}
 	fred := s.join("fred@example.com")
@@ -248,13 +186,7 @@ func TestOneTrace(t *testing.T) {
 		t.Error("fred has no session")
 	}
 	for root, parts := range traces {
-		var names []string
-		eventually(t, "the trace of "+root+" is whole", func() bool {
-			names = seen.trace(root)
-			return !slices.ContainsFunc(parts, func(part string) bool {
-				return !slices.ContainsFunc(names, func(name string) bool { return strings.Contains(strings.ToLower(name), strings.ToLower(part)) })
-			})
-		})
+		eventually(t, "the trace of "+root+" is whole", func() bool { return seen.whole(root, parts) })
 	}
 	seen.mu.Lock()
 	defer seen.mu.Unlock()

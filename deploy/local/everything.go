@@ -16,86 +16,163 @@ import (
 	"time"
 )
 
-// everything is `make run`: the stack, the program, its schema, an operator, and the server until it ends.
-func everything(ctx context.Context) (int, error) {
-	begin := time.Now()
+// site is a checkout whose server runs: `make run`, `make debug`, `make dev`. There is one at a time.
+type site struct {
+	place
+	*stack
+	begin   time.Time
+	running *os.File // locked; says where the server is
+	log     *serverLog
+	binary  string // what runs
+	outside bool   // the database is not ours
+}
+
+// claim makes sure that there is one.
+func claim(program string) (*site, error) {
 	p, err := locate(false)
+	if err != nil {
+		return nil, err
+	}
+	r := &site{place: p, begin: time.Now(), binary: p.in("bin/" + program), outside: os.Getenv("DATABASE_URL") != ""}
+	r.running, err = lock(p.in("run.lock"), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		where, _ := os.ReadFile(p.in("run.lock"))
+		return nil, fmt.Errorf("a server is already up for %s, %s", p.root, cmp.Or(string(where), "still starting"))
+	} else if err != nil {
+		return nil, err
+	}
+	_ = r.running.Truncate(0)      // where an earlier one was
+	_ = os.Remove(p.in("run.env")) // of one that was killed
+	r.log, err = openLog(p.in(logFile), os.Stderr)
+	return r, err
+}
+
+// everything is `make run`: the stack, the program, its schema, an operator, and the server until it ends. With a debugger it is
+// `make debug`.
+func everything(ctx context.Context, debugger string) (int, error) {
+	name, flags, wrap := "groundwork", []string(nil), []string(nil)
+	if debugger != "" {
+		name, flags = "groundwork-debug", []string{"-gcflags=./...=-N -l"}
+		if os.Getenv("REQUEST_TIMEOUT") == "" { // who stands at a breakpoint thinks for longer
+			_ = os.Setenv("REQUEST_TIMEOUT", "10m")
+		}
+		wrap = []string{debugger, "exec", "--headless", "--accept-multiclient", "--continue", "--listen=" + debugAddr, "--api-version=2"}
+	}
+	r, err := claim(name)
 	if err != nil {
 		return 1, err
 	}
-	running, err := lock(p.in("run.lock"), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		where, _ := os.ReadFile(p.in("run.lock"))
-		return 1, fmt.Errorf("`make run` is already up for %s, %s", p.root, cmp.Or(string(where), "still starting"))
-	} else if err != nil {
-		return 1, err
-	}
-	defer running.Close()
-	_ = running.Truncate(0)        // where an earlier one was
-	_ = os.Remove(p.in("run.env")) // of one that was killed
+	defer r.running.Close()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	program := p.in("bin/groundwork")
 	var failed error
-	var building, announcement sync.WaitGroup
+	var building sync.WaitGroup
 	building.Go(func() {
 		say("compiling (the first time takes a minute or two)")
 		defer every(15*time.Second, "still compiling")()
-		failed = step(ctx, p.root, "go", "build", "-o", program, "./services")
+		failed = r.build(ctx, flags...)
 	})
-	s, err := up(ctx, false)
-	if err != nil {
+	if r.stack, err = up(ctx, false); err != nil {
 		cancel()
 		building.Wait()
 		return 1, err
 	}
-	defer s.down()
+	defer r.down()
 	if building.Wait(); failed != nil {
 		return 1, failed
 	}
-
-	password, err := secret(filepath.Join(p.data, "operator-password"))
-	if err := errors.Join(err, listenOn("HTTP_ADDR", 8080), listenOn("ADMIN_ADDR", 9090),
-		os.Setenv("OPERATOR_EMAIL", cmp.Or(os.Getenv("OPERATOR_EMAIL"), "operator@example.com")),
-		os.Setenv("OPERATOR_PASSWORD", cmp.Or(os.Getenv("OPERATOR_PASSWORD"), password))); err != nil {
+	if err := errors.Join(r.settle(), listenOn("HTTP_ADDR", 8080), listenOn("ADMIN_ADDR", 9090)); err != nil {
 		return 1, err
 	}
+	if err := r.migrate(r.ctx); err != nil {
+		return 1, err
+	}
+	return r.serve(wrap)
+}
+
+// debugAddr is where a debugger waits for an editor, as .vscode/launch.json knows it.
+const debugAddr = "127.0.0.1:2345"
+
+func (r *site) build(ctx context.Context, flags ...string) error {
+	return r.step(ctx, "go build ./services", "go", append(append([]string{"build"}, flags...), "-o", r.binary, "./services")...)
+}
+
+// settle chooses who the operator is.
+func (r *site) settle() error {
+	password, err := secret(filepath.Join(r.data, "operator-password"))
+	return errors.Join(err,
+		os.Setenv("OPERATOR_EMAIL", cmp.Or(os.Getenv("OPERATOR_EMAIL"), "operator@example.com")),
+		os.Setenv("OPERATOR_PASSWORD", cmp.Or(os.Getenv("OPERATOR_PASSWORD"), password)))
+}
+
+// migrate brings the data up to the program.
+func (r *site) migrate(ctx context.Context) error {
 	say("migrating")
-	for _, args := range [][]string{{"migrate", "up"}, {"operator"}} {
-		if err := step(s.ctx, p.root, program, args...); err != nil {
-			return 1, err
+	if err := r.step(ctx, "migrate up", r.binary, "migrate", "up"); err != nil {
+		return err
+	}
+	if !r.outside {
+		warnings, err := r.noteMigrations()
+		for _, warning := range warnings {
+			say("%s", warning)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	// only with auth:
+	if err := r.step(ctx, "operator", r.binary, "operator"); err != nil {
+		return err
+	}
+	// end auth
+	return nil
+}
 
+// serve runs the server until it ends, under a debugger if there is one.
+func (r *site) serve(wrap []string) (int, error) {
 	say("starting the server")
-	serving, ended := context.WithCancel(s.ctx)
+	serving, ended := context.WithCancel(r.ctx)
+	var announcement sync.WaitGroup
 	announcement.Go(func() {
-		if err := p.announce(serving, running, begin); err != nil && serving.Err() == nil {
+		for !answers(base(os.Getenv("HTTP_ADDR")) + "/readyz") {
+			select {
+			case <-serving.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		if err := r.announce("Ctrl-C stops it"); err != nil {
 			say("%v", err)
 		}
 	})
-	serve := exec.CommandContext(s.ctx, program, "serve")
-	serve.Dir = p.root
-	code, err := s.run(ownGroup(serve))
+	args := []string{r.binary, "serve"}
+	if len(wrap) > 0 {
+		args = append(append(wrap, r.binary), "--", "serve")
+		say("the debugger listens on %s", debugAddr)
+	}
+	cmd := ownGroup(exec.CommandContext(r.ctx, args[0], args[1:]...))
+	cmd.Dir = r.root
+	cmd.Stdout, cmd.Stderr = r.log.Writer(), r.log.Writer()
+	code, err := r.run(cmd)
 	ended()
 	announcement.Wait()
-	_ = os.Remove(p.in("run.env"))
-	if s.ctx.Err() == nil {
+	_ = os.Remove(r.in("run.env"))
+	if r.ctx.Err() == nil {
 		say("the server ended by itself (code %d)", code)
 	}
 	return code, err
 }
 
 // step runs a short program and shows what it says only when it fails.
-func step(ctx context.Context, dir, name string, args ...string) error {
-	cmd := ownGroup(exec.CommandContext(ctx, name, args...))
-	cmd.Dir = dir
+func (r *site) step(ctx context.Context, what, program string, args ...string) error {
+	cmd := ownGroup(exec.CommandContext(ctx, program, args...))
+	cmd.Dir = r.root
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	} else if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s: %w\n%s", what, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -121,37 +198,28 @@ func base(address string) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// announce waits for the server, writes run.env and tells where everything is.
-func (p place) announce(ctx context.Context, running *os.File, begin time.Time) error {
+// announce writes run.env and tells where everything is.
+func (r *site) announce(end string) error {
 	api, admin := base(os.Getenv("HTTP_ADDR")), base(os.Getenv("ADMIN_ADDR"))
-	for !answers(api + "/readyz") {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 	vars := "BASE_URL=" + quote(api) + "\nADMIN_URL=" + quote(admin) + "\n"
-	for _, name := range []string{"DATABASE_URL", "REDIS_URL", "OPERATOR_EMAIL", "OPERATOR_PASSWORD"} {
+	for _, name := range []string{"ENVIRONMENT", "DATABASE_URL", "REDIS_URL", "KEY_ENCRYPTION_KEY_FILE", "OPERATOR_EMAIL", "OPERATOR_PASSWORD"} {
 		vars += name + "=" + quote(os.Getenv(name)) + "\n"
 	}
-	_, err := running.WriteString("at " + api)                                                          // for a second `make run`
-	fresh := p.in("run.env.new")                                                                        // whoever waits for the file finds it whole
-	err = errors.Join(err, os.WriteFile(fresh, []byte(vars), 0o600), os.Rename(fresh, p.in("run.env"))) //nolint:gosec // our own file
+	_, err := r.running.WriteString("at " + api) // for a second `make run`
+	fresh := r.in("run.env.new")                 // whoever waits for the file finds it whole
+	err = errors.Join(err, os.WriteFile(fresh, []byte(vars), 0o600), os.Rename(fresh, r.in("run.env")))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, `
-  Groundwork is up, after %.1f s. Ctrl-C stops it; the data stay (make reset wipes them).
-
-    API        %s
-    docs       %s/docs
-    mailbox    %s/dev/mail
-    metrics    %s/metrics
-    operator   %s  %s
-    shell      . .local/run.env
-
-`, time.Since(begin).Seconds(), api, api, api, admin, os.Getenv("OPERATOR_EMAIL"), os.Getenv("OPERATOR_PASSWORD"))
+	lines := [][2]string{{"API", api}, {"docs", api + "/docs"}, {"metrics", admin + "/metrics"}, {"shell", ". .local/run.env"}, {"log", "make logs"}}
+	// only with auth:
+	lines = append(lines, [2]string{"mailbox", api + "/dev/mail"}, [2]string{"operator", os.Getenv("OPERATOR_EMAIL") + "  " + os.Getenv("OPERATOR_PASSWORD")})
+	// end auth
+	fmt.Fprintf(os.Stderr, "\n  Groundwork is up, after %.1f s. %s; the data stay (make reset wipes them).\n\n", time.Since(r.begin).Seconds(), end)
+	for _, line := range lines {
+		fmt.Fprintf(os.Stderr, "    %-10s %s\n", line[0], line[1])
+	}
+	fmt.Fprintln(os.Stderr)
 	return nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -47,8 +49,8 @@ func keep(test bool) error {
 	if err != nil {
 		return err
 	}
-	if test {
-		defer os.RemoveAll(p.home)
+	if test && p.servant != nil {
+		forget()
 	}
 	var users, stack *os.File
 	var env []string
@@ -92,11 +94,15 @@ func keep(test bool) error {
 // outlive returns when the launcher has ended. When it was killed, its command is still there: Linux can end the command
 // with the launcher, but not what the command has started.
 func outlive(launcher io.Reader) {
-	group := 0
+	groups := map[int]bool{}
 	for lines := bufio.NewScanner(launcher); lines.Scan(); {
-		group, _ = strconv.Atoi(lines.Text())
+		if group, _ := strconv.Atoi(lines.Text()); group > 1 {
+			groups[group] = true
+		} else {
+			delete(groups, -group)
+		}
 	}
-	if group > 1 {
+	for group := range groups {
 		endGroup(group, 10*time.Second)
 	}
 }
@@ -234,14 +240,9 @@ func (k *keeper) redis() error {
 			k.stop = append(k.stop, m.Close)
 			return m.StartAddr(localhost(port))
 		}
-		return k.run("Redis", k.program(program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", "/",
-			"--save", "", "--appendonly", "no", "--daemonize", "no"), func(ctx context.Context) error {
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", localhost(port))
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err
-		})
+		cmd := k.program(program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", "/",
+			"--save", "", "--appendonly", "no", "--daemonize", "no")
+		return k.run("Redis", cmd, func(ctx context.Context) error { return isRedis(ctx, port, cmd) })
 	})
 	if mini && err == nil {
 		say("Redis: no redis-server or valkey-server is used, miniredis stands in on %s", localhost(port))
@@ -252,11 +253,27 @@ func (k *keeper) redis() error {
 	return err
 }
 
+// isRedis asks whether it is our process that answers, and not one that was quicker to take the port.
+func isRedis(ctx context.Context, port int, cmd *exec.Cmd) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", localhost(port))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	fmt.Fprint(conn, "INFO server\r\nQUIT\r\n")
+	info, _ := io.ReadAll(conn)
+	if !strings.Contains(string(info), fmt.Sprintf("process_id:%d\r", cmd.Process.Pid)) {
+		return errors.New("another server answers")
+	}
+	return nil
+}
+
 // onPort runs attempt with the port we like, then with any free port: somebody may take a port between our look and the
-// server's bind.
+// server's bind. For tests it is a port of the checkout's own: with the same addresses, go test knows a result from before.
 func (k *keeper) onPort(favourite int, attempt func(port int) error) (port int, err error) {
 	if k.test {
-		favourite = 0
+		favourite = 20_000 + int(crc32.ChecksumIEEE(fmt.Append(nil, favourite, k.root))%10_000)
 	}
 	for range 5 {
 		if port, err = freePort(favourite); err != nil {
@@ -269,17 +286,16 @@ func (k *keeper) onPort(favourite int, attempt func(port int) error) (port int, 
 	return port, err
 }
 
-// freePort returns the port we like, or another one when that is taken.
+// freePort returns the port we like, or another one when that is taken: below those that the system gives to connections by
+// itself, so that none of them takes it before a server does.
 func freePort(favourite int) (int, error) {
-	listener, err := net.Listen("tcp", localhost(favourite))
-	if err != nil {
-		listener, err = net.Listen("tcp", localhost(0))
+	for range 1000 {
+		if favourite > 0 && free(localhost(favourite)) {
+			return favourite, nil
+		}
+		favourite = 10_000 + mathrand.N(10_000) //nolint:gosec // nobody is to be kept from guessing it
 	}
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("there is no free port")
 }
 
 func free(address string) bool {

@@ -139,95 +139,6 @@ func silent(address string) bool {
 	return err != nil
 }
 
-func TestThrowawayStack(t *testing.T) {
-	t.Parallel()
-	h := hold(t, ".", []string{"LOCAL_REDIS=mini"}, "-test")
-	database, redis := lookup(h.env, "DATABASE_URL"), host(t, h.env, "REDIS_URL")
-
-	for question, want := range map[string]string{
-		`select current_user`: "groundwork",
-		`select rolsuper || ' ' || rolcreatedb || ' ' || rolcreaterole from pg_roles where rolname = current_user`: "false true true",
-		`select pg_encoding_to_char(encoding) || ' ' || datcollate from pg_database where datname = 'groundwork'`:  "UTF8 C",
-		`select current_setting('TimeZone') || ' ' || current_setting('fsync')`:                                    "UTC off",
-		`select pg_get_userbyid(datdba) from pg_database where datname = current_database()`:                       "groundwork",
-		`select (current_setting('server_version_num')::int / 10000 >= 15)::text`:                                  "true",
-		`select current_setting('listen_addresses') || ' ' || host(inet_server_addr())`:                            "127.0.0.1 127.0.0.1",
-	} {
-		if got := ask(t, database, question); got != want {
-			t.Errorf("%s\n  says %q, not %q", question, got, want)
-		}
-	}
-	if _, err := pgx.Connect(context.Background(), strings.Replace(database, "groundwork:", "groundwork:wrong", 1)); err == nil {
-		t.Errorf("a wrong password lets in: any user of this machine could read the data")
-	}
-
-	if got := say2redis(t, redis, "SET k v PX 50"); got != "+OK" {
-		t.Fatalf("SET: %s", got)
-	}
-	time.Sleep(100 * time.Millisecond)
-	if got := say2redis(t, redis, "GET k"); got != "$-1" {
-		t.Errorf("a key of 50 ms is still there after 100 ms: %s", got)
-	}
-
-	key := lookup(h.env, "KEY_ENCRYPTION_KEY_FILE")
-	if err := os.WriteFile(key, []byte("x"), 0o600); err != nil {
-		t.Errorf("the command cannot write its key file: %v", err)
-	}
-	h.stdin.Close()
-	if err := h.cmd.Wait(); err != nil {
-		t.Errorf("-hold ends with %v when its stdin closes", err)
-	}
-	if !silent(host(t, h.env, "DATABASE_URL")) || !silent(redis) {
-		t.Errorf("the servers outlive -hold")
-	}
-	if _, err := os.Stat(filepath.Dir(key)); !os.IsNotExist(err) {
-		t.Errorf("%s is left behind: %v", filepath.Dir(key), err)
-	}
-}
-
-func say2redis(t *testing.T, address, command string) string {
-	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	words := strings.Fields(command)
-	fmt.Fprintf(conn, "*%d\r\n", len(words))
-	for _, word := range words {
-		fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(word), word)
-	}
-	line, _ := bufio.NewReader(conn).ReadString('\n')
-	return strings.TrimSpace(line)
-}
-
-func TestKilledLeavesNoServer(t *testing.T) {
-	t.Parallel()
-	for _, victim := range []string{"launcher", "keeper"} {
-		t.Run(victim, func(t *testing.T) {
-			t.Parallel()
-			h := hold(t, ".", nil, "-test")
-			pid := h.cmd.Process.Pid
-			if victim == "keeper" {
-				out, err := exec.Command("pgrep", "-P", strconv.Itoa(pid), "-f", "--", "-keep").Output()
-				if err != nil {
-					t.Skipf("pgrep: %v", err)
-				}
-				pid, _ = strconv.Atoi(strings.TrimSpace(string(out)))
-			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "Postgres has gone", func() bool { return silent(host(t, h.env, "DATABASE_URL")) })
-			eventually(t, "Redis has gone", func() bool { return silent(host(t, h.env, "REDIS_URL")) })
-			if err := h.cmd.Wait(); err == nil {
-				t.Errorf("the launcher calls it a success")
-			}
-			_ = os.RemoveAll(filepath.Dir(lookup(h.env, "KEY_ENCRYPTION_KEY_FILE"))) // nobody is left to do it
-		})
-	}
-}
-
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -325,12 +236,26 @@ func main() {
 			t.Fatal(err)
 		}
 	}
+	wiped(t, root)
+	return root
+}
+
+// wiped removes a checkout's data with the test.
+func wiped(t *testing.T, root string) {
+	t.Helper()
 	t.Cleanup(func() {
-		if out, err := launcher(root, nil, "-reset").Output(); err != nil {
-			t.Errorf("-reset: %v %s", err, out)
+		var why bytes.Buffer
+		eventually(t, "-reset wipes the data", func() bool { // the keeper of a launcher that was killed takes a moment
+			why.Reset()
+			cmd := launcher(root, nil, "-reset")
+			cmd.Stderr = &why
+			err := cmd.Run()
+			return err == nil || !strings.Contains(why.String(), "is running")
+		})
+		if strings.Contains(why.String(), "is running") || !strings.Contains(why.String(), "wiping") {
+			t.Errorf("-reset: %s", &why)
 		}
 	})
-	return root
 }
 
 func TestCheckoutKeepsItsStackWhileAnybodyUsesIt(t *testing.T) {
@@ -478,7 +403,7 @@ func TestWhichPostgres(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("9\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.choose(t.Context(), data); err == nil || !strings.Contains(err.Error(), "made by Postgres 9") {
+	if _, err := p.choose(t.Context(), madeBy(data)); err == nil || !strings.Contains(err.Error(), "made by Postgres 9") {
 		t.Errorf("data of another Postgres: %v", err)
 	}
 
@@ -503,7 +428,7 @@ func TestFailedDownloadNamesTheWayOut(t *testing.T) {
 	if left, _ := filepath.Glob(shared + "/postgres-*"); os.Getuid() == 0 && len(left) > 0 {
 		t.Skip("root has a downloaded Postgres")
 	}
-	cmd := launcher(".", []string{"LOCAL_POSTGRES=download", "HTTPS_PROXY=http://127.0.0.1:1", "XDG_CACHE_HOME=" + t.TempDir(), "HOME=" + t.TempDir()},
+	cmd := launcher(fake(t), []string{"LOCAL_POSTGRES=download", "HTTPS_PROXY=http://127.0.0.1:1", "XDG_CACHE_HOME=" + t.TempDir(), "HOME=" + t.TempDir()},
 		"-test", "true")
 	var why bytes.Buffer
 	cmd.Stderr = &why

@@ -2,12 +2,15 @@
 //
 //	go run ./deploy/local                              everything: build, migrate, operator, serve (make run)
 //	go run ./deploy/local go run ./services serve      any command, with DATABASE_URL and REDIS_URL in its environment
-//	go run ./deploy/local -test go test ./...          a throwaway stack: empty, fast, not durable, removed at the end
+//	go run ./deploy/local -dev                         the same, and again whenever something is saved (make dev)
+//	go run ./deploy/local -debug PATH-OF-DLV           everything, under a debugger (make debug)
+//	go run ./deploy/local -logs                        what the server says (make logs)
+//	go run ./deploy/local -test go test ./...          a stack for tests: fast and not durable; nobody's data
 //	go run ./deploy/local -test -hold                  prints the environment, stays until its stdin closes
-//	go run ./deploy/local -reset                       wipes the data of this checkout
+//	go run ./deploy/local -reset                       wipes the data of this checkout, and those of its tests
 //
 // DATABASE_URL and REDIS_URL win when they are set: nothing is started in their place. LOCAL_POSTGRES=download and
-// LOCAL_REDIS=mini pass over what is installed.
+// LOCAL_REDIS=mini pass over what is installed; LOCAL_DATA=FOLDER keeps the data out of the checkout.
 //
 // The launcher is what you start; it runs the command. Its child, the keeper, runs Postgres and Redis, and outlives the
 // launcher to clean up, whatever way the launcher ends: it sees the pipe between them close. A second command in the same
@@ -43,9 +46,12 @@ func main() {
 
 // run returns the exit code of the command, or an error of our own.
 func run() (int, error) {
-	test := flag.Bool("test", false, "a throwaway stack: empty, fast, removed at the end")
+	test := flag.Bool("test", false, "the stack for tests: fast, not durable")
 	hold := flag.Bool("hold", false, "print the environment and stay until stdin closes")
 	reset := flag.Bool("reset", false, "wipe the data of this checkout")
+	watch := flag.Bool("dev", false, "build, migrate and serve again whenever something is saved")
+	debugger := flag.String("debug", "", "the path of dlv: serve under a debugger")
+	logs := flag.Bool("logs", false, "show what the server says")
 	keeper := flag.Bool("keep", false, "look after the servers of a launcher; not for you")
 	flag.Parse()
 	if *keeper {
@@ -70,6 +76,8 @@ func run() (int, error) {
 	switch args := flag.Args(); {
 	case *reset:
 		return 0, wipe()
+	case *logs:
+		return 0, follow(ctx, os.Stdout)
 	case len(args) > 0 || *hold:
 		s, err := up(ctx, *test)
 		if err != nil {
@@ -82,8 +90,10 @@ func run() (int, error) {
 		return s.command(args)
 	case *test:
 		return 2, errors.New("-test needs a command, or -hold")
+	case *watch:
+		return dev(ctx)
 	}
-	return everything(ctx)
+	return everything(ctx, *debugger)
 }
 
 // interrupts are the Ctrl-C that are meant for us.
@@ -94,7 +104,7 @@ type stack struct {
 	ctx    context.Context
 	env    []string // NAME=value, what a command needs; it is in our own environment too
 	keeper *exec.Cmd
-	ear    io.WriteCloser // hears the number of the command's group; closed, the keeper leaves the stack
+	ear    io.WriteCloser // hears the numbers of groups that run, below zero when they have ended; closed, the keeper leaves the stack
 	gone   chan struct{}  // the keeper needs us no more
 }
 
@@ -194,13 +204,15 @@ func (s *stack) command(args []string) (int, error) {
 }
 
 func (s *stack) run(cmd *exec.Cmd) (int, error) {
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if cmd.Stdout == nil {
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	}
 	if err := start(cmd, syscall.SIGTERM); err != nil {
 		return 127, err
 	}
 	if cmd.SysProcAttr.Setpgid { // the keeper ends the group when we are killed
 		fmt.Fprintln(s.ear, cmd.Process.Pid)
-		defer fmt.Fprintln(s.ear, 0)
+		defer fmt.Fprintln(s.ear, -cmd.Process.Pid)
 	}
 	_ = cmd.Wait()
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)

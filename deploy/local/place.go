@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -14,7 +15,7 @@ import (
 // A place says where a stack keeps what, and who runs its servers.
 type place struct {
 	root    string // the checkout
-	home    string // locks and environment
+	home    string // locks, environment, the server's log
 	data    string // Postgres, passwords, logs: what -reset wipes
 	cache   string // downloaded Postgres
 	test    bool
@@ -24,43 +25,67 @@ type place struct {
 // shared is where root keeps what the servant must reach: root's own folders are closed to others.
 const shared = "/var/tmp/groundwork"
 
-// locate finds the place of this checkout; with test, it makes a new one.
+// locate finds the place of this checkout. With test it is that of the stack for tests, which has nothing in common with the other.
 func locate(test bool) (p place, err error) {
-	isRoot, temp := os.Getuid() == 0, os.TempDir()
+	isRoot := os.Getuid() == 0
 	if isRoot {
-		temp, p.cache = "/tmp", shared
+		p.cache = shared
 		p.servant, err = servant(), ownFolder(shared)
 	} else {
 		p.cache, err = os.UserCacheDir()
 		p.cache = filepath.Join(p.cache, "groundwork")
 	}
+	if err == nil {
+		p.root, err = checkout()
+	}
 	if err != nil {
 		return p, err
-	}
-	if p.test = test; test {
-		if p.home, err = os.MkdirTemp(temp, "groundwork-test-"); err != nil {
-			return p, err
-		}
-		p.data = p.in("data")
-		return p, errors.Join(os.Mkdir(p.data, 0o700), os.Chmod(p.home, 0o711), os.Chmod(p.data, 0o711)) // the servant goes through
-	}
-
-	here, err := os.Getwd()
-	if err != nil {
-		return p, err
-	}
-	if p.root, err = filepath.EvalSymlinks(here); err != nil {
-		return p, err
-	}
-	if _, err := os.Stat("go.mod"); err != nil {
-		return p, fmt.Errorf("run this in the folder of the checkout: %w", err)
 	}
 	p.home = filepath.Join(p.root, ".local")
-	p.data = p.in("data")
-	if isRoot {
-		p.data = filepath.Join(shared, fmt.Sprintf("%x", sha256.Sum256([]byte(p.root)))[:10])
+	kind := ""
+	if p.test = test; test {
+		p.home, kind = p.in("test"), forTests
 	}
-	return p, errors.Join(os.MkdirAll(p.home, 0o700), os.MkdirAll(p.data, 0o700), os.Chmod(p.data, 0o711)) // whatever the umask
+	p.data = p.in("data")
+	elsewhere := os.Getenv("LOCAL_DATA") // where Postgres can own its files, when the checkout is a mount
+	if elsewhere == "" && isRoot {
+		elsewhere = shared
+	}
+	if elsewhere != "" {
+		p.data = filepath.Join(elsewhere, fmt.Sprintf("%x", sha256.Sum256([]byte(p.root)))[:10]+kind)
+	}
+	return p, errors.Join(os.MkdirAll(p.home, 0o700), os.MkdirAll(p.data, 0o700), os.Chmod(p.data, 0o711), // whatever the umask
+		os.WriteFile(filepath.Join(p.data, "checkout"), []byte(p.root), 0o600))
+}
+
+// checkout is the folder of the go.mod at or above the working directory.
+func checkout() (string, error) {
+	here, err := os.Getwd()
+	if err == nil {
+		here, err = filepath.EvalSymlinks(here)
+	}
+	for root := here; err == nil; root = filepath.Dir(root) {
+		if _, missing := os.Stat(filepath.Join(root, "go.mod")); missing == nil {
+			return root, nil
+		} else if root == filepath.Dir(root) {
+			return "", fmt.Errorf("there is no go.mod in or above %s: run this in a checkout", here)
+		}
+	}
+	return "", err
+}
+
+// forTests ends the name of a folder of root's data for tests.
+const forTests = "-test"
+
+// forget removes root's data for tests of checkouts that are gone: a copy in a temporary folder does not take them with it.
+func forget() {
+	notes, _ := filepath.Glob(filepath.Join(shared, "*"+forTests, "checkout"))
+	for _, note := range notes {
+		root, err := os.ReadFile(note)
+		if _, gone := os.Stat(string(root)); err == nil && os.IsNotExist(gone) {
+			_ = os.RemoveAll(filepath.Dir(note))
+		}
+	}
 }
 
 func (p place) in(name string) string { return filepath.Join(p.home, name) }
@@ -134,17 +159,31 @@ func flock(file *os.File, how int) error {
 
 // wipe removes what a stack remembers. The lock files stay: whoever opened them must lock the same file as we do.
 func wipe() error {
-	p, err := locate(false)
-	if err != nil {
-		return err
+	var places []place
+	var locks []io.Closer
+	defer func() {
+		for _, one := range locks {
+			_ = one.Close()
+		}
+	}()
+	for _, test := range []bool{false, true} { // both or none
+		p, err := locate(test)
+		if err != nil {
+			return err
+		}
+		stack, err := lock(p.in("stack.env"), syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("the stack of %s is running: stop `make run`, `make dev`, tests and every other command that uses it first", p.root)
+		} else if err != nil {
+			return err
+		}
+		places, locks = append(places, p), append(locks, stack)
 	}
-	stack, err := lock(p.in("stack.env"), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return fmt.Errorf("the stack of %s is running: stop `make run` and every other command under it first", p.root)
-	} else if err != nil {
-		return err
+	for _, p := range places {
+		say("wiping the data of %s (%s)", p.root, p.data)
+		if err := errors.Join(os.RemoveAll(p.data), os.RemoveAll(p.in("key-encryption-key")), os.RemoveAll(p.in("run.env"))); err != nil {
+			return err
+		}
 	}
-	defer stack.Close()
-	say("wiping the data of %s (%s)", p.root, p.data)
-	return errors.Join(os.RemoveAll(p.data), os.RemoveAll(p.in("key-encryption-key")), os.RemoveAll(p.in("run.env")))
+	return nil
 }

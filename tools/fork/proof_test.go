@@ -12,7 +12,7 @@ import (
 )
 
 // TestWhatIsMadeIsGreenAtOnce is the long proof: in a checkout of its own it makes every kind of module and resource there is, and runs
-// what CI runs. It takes minutes, so it has to be asked for; .ci/check does. The Postgres and Redis are those of the environment.
+// what CI runs. It takes minutes, so it has to be asked for; CI does at night. The Postgres and Redis are those of the environment.
 func TestWhatIsMadeIsGreenAtOnce(t *testing.T) {
 	if os.Getenv("FORK_PROOF") == "" {
 		t.Skip("it takes minutes: FORK_PROOF=1 runs it")

@@ -31,7 +31,11 @@ func remove(root string, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	after, err := removed(before, args[0])
+	module := args[0]
+	if !slices.Contains(before.modules(), module) { // a module's name is one word, whatever its resource is called
+		module = strings.ReplaceAll(module, "-", "")
+	}
+	after, err := removed(before, module)
 	if err != nil {
 		return err
 	}
@@ -42,9 +46,9 @@ func remove(root string, args []string, out io.Writer) error {
 		return err
 	}
 	name := after.name()
-	fmt.Fprintf(out, "%s is gone; look at it with git diff, and run make check.\n", args[0])
+	fmt.Fprintf(out, "%s is gone; look at it with git diff, and run make check.\n", module)
 	fmt.Fprintf(out, "A database that had it keeps its schema, with the data, and its login, until the owner of the database runs:\n"+
-		"  drop schema %q cascade; drop owned by %s; drop role %s;\n", args[0], name+"_"+args[0], name+"_"+args[0])
+		"  drop schema %q cascade; drop owned by %s; drop role %s;\n", module, name+"_"+module, name+"_"+module)
 	return nil
 }
 

@@ -17,7 +17,8 @@ type saga struct {
 	origin, fork string
 	folder       string // of migrations
 	contract     string
-	direct       string // a dependency that the template uses itself from its second release on
+	// Two dependencies of dependencies, in lines that touch: the template uses the one itself from its second release on, the fork the other.
+	direct, own string
 }
 
 func newSaga(t *testing.T) *saga {
@@ -34,8 +35,8 @@ func newSaga(t *testing.T) *saga {
 			s.contract = max(s.contract, name)
 		}
 	}
-	if m := regexp.MustCompile(`(golang\.org/x/crypto v\S+) // indirect`).FindSubmatch(s.here["go.mod"]); m != nil {
-		s.direct = string(m[1])
+	if m := regexp.MustCompile(`(golang\.org/x/crypto v\S+) // indirect\n\t(golang\.org/x/net v\S+) // indirect`).FindSubmatch(s.here["go.mod"]); m != nil {
+		s.direct, s.own = string(m[1]), string(m[2])
 	}
 	if s.folder == "" || s.contract == "" {
 		t.Skip("there is no module any more whose contract and schema could change")
@@ -72,6 +73,10 @@ func (s *saga) begin(t *testing.T) {
 		"pkg/own/own.go":           []byte("// Package own is the fork's.\npackage own\n\nimport \"" + s.names.Module + "/pkg/tide\"\n\n// Own is one.\nconst Own = tide.High\n"),
 		s.folder + "/8001_own.sql": []byte("select 'the fork';\n"),
 	}, "Something of our own")
+	if s.own != "" {
+		change(t, s.fork, tree{"pkg/own/net.go": []byte("package own\n\nimport _ \"golang.org/x/net/idna\" // a dependency\n")}, "Use it directly")
+		edit(t, s.fork, map[string][2]string{"go.mod": {s.own + " // indirect", s.own}}, "Say so")
+	}
 	all := summaries(contents(t, s.fork, s.contract))
 	edit(t, s.fork, map[string][2]string{
 		"pkg/tide/tide.go": {`"puffin-hq low"`, `"puffin-hq low, as the fork has it"`},
@@ -222,7 +227,7 @@ func (s *saga) upgraded(t *testing.T) {
 		s.folder + "/8002_new.sql":       {"for puffin_hq_x"},
 		s.contract:                       both,
 		path.Dir(s.contract) + "/gen.go": both,
-		"go.mod":                         {"module " + s.names.Module, s.direct + "\n"},
+		"go.mod":                         {"module " + s.names.Module, s.direct + "\n", s.own + "\n"},
 		changelogFile:                    {"- Puffins.", "release v0.1.0 of the template"},
 		templateFile:                     {`"version": "v0.2.0"`, `"name": "puffin-hq"`},
 	} {

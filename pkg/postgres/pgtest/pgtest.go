@@ -1,5 +1,5 @@
 // Package pgtest gives each test a database of its own on a real Postgres: a copy of a migrated template, made in a few hundredths of
-// a second, so every test may run in parallel and leave a mess.
+// a second, so every test may run in parallel and leave a mess. A test that fails keeps its database and says how to open it.
 package pgtest
 
 import (
@@ -181,7 +181,7 @@ func (s server) copy(t testing.TB, template string) *DB {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	name := "test_" + strings.ToLower(rand.Text()[:16])
+	name := databaseName(t.Name())
 	if _, err := conn.Exec(t.Context(), "create database "+name+" template "+template); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +193,14 @@ func (s server) copy(t testing.TB, template string) *DB {
 			return
 		}
 		defer conn.Close(ctx)
+		if t.Failed() && keeps() {
+			// The comment is what the stack for tests goes by when it drops what nobody will come back for.
+			if _, err := conn.Exec(ctx, fmt.Sprintf("comment on database %s is 'kept: %s'", name, strings.ReplaceAll(t.Name(), "'", "''"))); err != nil {
+				t.Error(err)
+			}
+			t.Logf("%s keeps its database, until ten others have failed: make psql DB=%s", t.Name(), name)
+			return
+		}
 		// A connection that was just closed lives on in the server for a moment; the owner may not end a module's by force.
 		for range 100 {
 			if _, err = conn.Exec(ctx, "drop database "+name); err == nil {
@@ -203,6 +211,16 @@ func (s server) copy(t testing.TB, template string) *DB {
 		t.Error(err)
 	})
 	return &DB{OwnerURL: at(s.ownerURL, name), t: t}
+}
+
+// keeps reports whether a database may stay: on the stack for tests of a person's machine, which tidies up after us.
+func keeps() bool { return os.Getenv("KEEP_FAILED") != "" && os.Getenv("CI") == "" }
+
+// databaseName makes a name that nobody else has from the name of a test. Postgres takes 63 bytes.
+func databaseName(test string) string {
+	words := strings.FieldsFunc(strings.ToLower(strings.TrimPrefix(test, "Test")), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	name := "test_" + strings.Join(words, "_")
+	return name[:min(len(name), 50)] + "_" + strings.ToLower(rand.Text()[:12])
 }
 
 // at is the same server's address with another database.
