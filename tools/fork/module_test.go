@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,53 +13,46 @@ import (
 	"testing"
 )
 
+// A fork runs these tests as well, with other modules and under another name: so they make what nobody has, and take what is there.
+
 // checkout is the tree that these tests stand in.
 func checkout(t *testing.T) tree {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("git is missing")
-		}
-		t.Skip("git is missing: the tree is not read")
-	}
-	whole, err := read("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return whole
+	return thisTree(t)
 }
 
-// copyOf writes a tree to a checkout of its own, with everything committed.
-func copyOf(t *testing.T, whole tree) string {
-	t.Helper()
-	root := t.TempDir()
-	if err := whole.write(root, tree{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}, {"-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit", "-qm", "All of it"}} {
-		if _, err := git(root, args...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
-}
-
-// making are the things that these tests make: every kind of module there is gets a resource, and one of them two.
-var making = []struct {
+// making is what these tests make: modules, and resources in them and in those that are there.
+type making struct {
 	module, resource string // module is "" for a new one
 	public           bool
-}{
-	{"", "walruses", false}, {"", "moon-cards", true}, {"walruses", "flipper-marks", false}, {"walruses", "hoofbeats", true},
-	{"moon-cards", "card-prints", false},
-	// only with users:
-	{"users", "whistles", false},
-	// end users
-	// only with transactions:
-	{"transactions", "sleighs", true},
-	// end transactions
-	// only with auth:
-	{"auth", "ear-tags", false},
-	// end auth
+}
+
+func (m making) args() []string {
+	args := []string{"module", m.resource}
+	if m.module != "" {
+		args = []string{"resource", m.module, m.resource}
+	}
+	if m.public {
+		args = append(args, "--public")
+	}
+	return args
+}
+
+// makings are two modules with resources, and a resource in each of some modules of the tree that have a store.
+func (t tree) makings(most int) []making {
+	list := []making{
+		{"", "lanterns", false}, {"", "paper-boats", true}, {"lanterns", "wicks", false}, {"lanterns", "candles", true}, {"paper-boats", "oars", false},
+	}
+	names := []making{{resource: "boat-notes"}, {resource: "boat-budgets", public: true}, {resource: "boat-api-keys"}}
+	all := t.modules()
+	slices.Reverse(all)
+	for _, m := range all {
+		if _, err := t.storeOf("services/" + m); err == nil && len(names) > 0 && most > 0 {
+			list = append(list, making{m, names[0].resource, names[0].public})
+			names, most = names[1:], most-1
+		}
+	}
+	return list
 }
 
 // TestWhatIsMadeCompiles makes them all in memory, has the generator and the compiler look at them, and writes nothing.
@@ -70,12 +62,13 @@ func TestWhatIsMadeCompiles(t *testing.T) {
 		t.Skip("it compiles the program")
 	}
 	before := checkout(t)
+	asItWas, err := read("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	made := maps.Clone(before)
 	var last plan
-	for _, m := range making {
-		if m.module == "transactions" || m.module == "auth" {
-			continue // the proof has them; here most of the program would be compiled anew
-		}
+	for _, m := range before.makings(1) { // the proof has more; here most of the program would be compiled anew
 		var err error
 		if m.module == "" {
 			last, err = made.newModule(m.resource, "", m.public)
@@ -93,8 +86,8 @@ func TestWhatIsMadeCompiles(t *testing.T) {
 	if err := made.prove("../..", before, last); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(made["README.md"], []byte("| `MOONCARDS_DATABASE_URL` ")) || len(made["README.md"]) < len(before["README.md"]) {
-		t.Error("the settings of moon-cards are not in the README's table")
+	if !bytes.Contains(made["README.md"], []byte("| `PAPERBOATS_DATABASE_URL` ")) || len(made["README.md"]) < len(before["README.md"]) {
+		t.Error("the settings of paper-boats are not in the README's table")
 	}
 	for name, content := range made {
 		if bytes.Equal(content, before[name]) || strings.HasSuffix(name, "/gen.go") {
@@ -108,7 +101,7 @@ func TestWhatIsMadeCompiles(t *testing.T) {
 		}
 	}
 	now, err := read("../..")
-	if err != nil || !maps.EqualFunc(now, before, bytes.Equal) {
+	if err != nil || !maps.EqualFunc(now, asItWas, bytes.Equal) {
 		t.Errorf("it was only to be proved, and the tree has changed: %v", err)
 	}
 }
@@ -118,13 +111,13 @@ func TestAModuleThatIsMadeCanBeTakenOutAgain(t *testing.T) {
 	t.Parallel()
 	before := checkout(t)
 	made := maps.Clone(before)
-	if _, err := made.newModule("moon-cards", "", true); err != nil {
+	if _, err := made.newModule("paper-boats", "", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := made.newResource("mooncards", "card-prints", "", true); err != nil {
+	if _, err := made.newResource("paperboats", "oars", "", true); err != nil {
 		t.Fatal(err)
 	}
-	after, err := removed(made, "mooncards")
+	after, err := removed(made, "paperboats")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,26 +137,30 @@ func squeeze(s string) string {
 	return regexp.MustCompile(`,?}`).ReplaceAllString(strings.Join(strings.Fields(s), ""), "}")
 }
 
-func TestAModuleIsWiredWhereTheForkHasOtherNames(t *testing.T) {
+func TestAModuleIsWiredUnderAnotherName(t *testing.T) {
 	t.Parallel()
-	fork := tree{}
-	for name, content := range checkout(t) {
-		text := strings.ReplaceAll(string(content), "example.com/groundwork", "github.com/acme/backend")
-		fork[name] = []byte(strings.NewReplacer("groundwork", "acme", "GROUNDWORK", "ACME", "Groundwork", "Acme").Replace(text))
+	here := checkout(t)
+	old, err := here.template()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork, err := renamed(here, template{Module: "example.net/puffin/backend", Name: "puffin-hq"})
+	if err != nil {
+		t.Fatal(err)
 	}
 	before := maps.Clone(fork)
-	if _, err := fork.newModule("walruses", "", false); err != nil {
+	if _, err := fork.newModule("lanterns", "", false); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range fork {
-		if !bytes.Equal(content, before[name]) && regexp.MustCompile(`(?i)groundwork`).Match(content) {
+		if text := strings.ToLower(string(content)); !bytes.Equal(content, before[name]) && strings.Contains(text, strings.ToLower(old.Name)) {
 			t.Errorf("%s has the old name:\n%s", name, content)
 		}
 	}
 	for name, want := range map[string]string{
-		"migrations/walruses/0001_walruses.sql": "to acme_walruses;",
-		"services/walruses/handlers.go":         `"github.com/acme/backend/api/walruses/v1"`,
-		together:                                "WALRUSES_DATABASE_URL: postgres://acme_walruses:local-only-walruses@postgres:5432/acme?sslmode=disable",
+		"migrations/lanterns/0001_lanterns.sql": "to puffin_hq_lanterns;",
+		"services/lanterns/handlers.go":         `"example.net/puffin/backend/api/lanterns/v1"`,
+		together:                                "LANTERNS_DATABASE_URL: postgres://puffin_hq_lanterns:local-only-lanterns@postgres:5432/",
 	} {
 		if !bytes.Contains(fork[name], []byte(want)) {
 			t.Errorf("%s has no %s:\n%s", name, want, fork[name])
@@ -174,18 +171,20 @@ func TestAModuleIsWiredWhereTheForkHasOtherNames(t *testing.T) {
 func TestAModuleIsMadeWhereAuthIsGone(t *testing.T) {
 	t.Parallel()
 	fork := checkout(t)
-	maps.DeleteFunc(fork, func(name string, _ []byte) bool {
-		return strings.HasPrefix(name, "services/auth/") || strings.HasPrefix(name, "api/auth/") || strings.HasPrefix(name, "migrations/auth/")
-	})
-	before := maps.Clone(fork)
-	if _, err := fork.newModule("walruses", "", false); err != nil {
+	if slices.Contains(fork.modules(), "auth") {
+		var err error
+		if fork, err = removed(fork, "auth"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := fork.newModule("lanterns", "", false); err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(fork[apart], []byte("AUTH_URL")) - bytes.Count(before[apart], []byte("AUTH_URL")); n != 0 || !bytes.Contains(fork[apart], []byte("--modules=walruses]")) {
-		t.Errorf("%s calls auth:\n%s", apart, fork[apart])
+	if bytes.Contains(fork[apart], []byte("AUTH_URL")) || !bytes.Contains(fork[apart], []byte("--modules=lanterns]")) {
+		t.Errorf("%s calls auth, or has no lanterns:\n%s", apart, fork[apart])
 	}
-	if !bytes.Contains(fork["services/app.go"], []byte(`{"v1": walrusesv1.Spec}, nil, (*app).walruses}`)) {
-		t.Error("app.go has it call somebody")
+	if !bytes.Contains(fork["services/app.go"], []byte(`{"v1": lanternsv1.Spec}, nil, (*app).lanterns}`)) {
+		t.Errorf("app.go has it call somebody:\n%s", fork["services/app.go"])
 	}
 }
 
@@ -193,53 +192,57 @@ func TestAModuleIsMadeWhereAuthIsGone(t *testing.T) {
 func TestARefusalLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	whole := checkout(t)
-	root := copyOf(t, whole)
-	for _, c := range []struct{ command, says string }{
+	root := repository(t, whole)
+	type refusal struct{ command, says string }
+	refusals := []refusal{
 		{"module", "make module NAME="},
-		{"module walruses bills", "make module NAME="},
-		{"module walruses --loud", "--loud"},
-		{"module walrus", "say walruses"},
+		{"module lanterns boats", "make module NAME="},
+		{"module lanterns --loud", "--loud"},
+		{"module lantern", "say lanterns"},
 		{"module types", "a keyword of Go"},
-		// only with transactions:
-		{"module accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
-		{"resource transactions lines", "line is in store_history.go and in store_lines.go"},
-		{"resource transactions entries", "schemas has an entry Entry already"},
-		{"resource transactions postings", "posting.go is there already"},
-		// end transactions
 		{"module jobs", "pkg/jobs is called that"},
 		{"module pages", "says page for something else"},
 		{"module stores", "says store for something else"},
 		{"module redis --singular=redis-key", "docker-compose.yml has a service redis"},
-		{"module " + strings.Repeat("a", 54) + "s", "too long"},
+		{"module " + strings.Repeat("a", 62) + "s", "too long"},
 		{"module clients", "Client is in gen.go and in gen.go"},
 		{"module settings", "settings is declared in config.go and imported in app_settings.go"},
-		// only with users:
-		{"module users", "there is a module users already"},
-		{"resource users", "make resource MODULE="},
-		{"resource users whistle", "say whistles"},
-		// end users
-		// only with users, transactions:
-		{"resource users accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
-		// end users, transactions
-		{"resource ghosts whistles", "there is no module \"ghosts\"; there are " + strings.Join(whole.modules(), ", ")},
-	} {
-		refuse(t, whole, root, c.command, c.says)
+		{"resource lanterns", "make resource MODULE="},
+		{"resource ghosts notes", "there is no module \"ghosts\"; there are"},
+	}
+	for _, m := range whole.modules() {
+		if strings.HasSuffix(m, "s") {
+			refusals = append(refusals, refusal{"module " + m, "already"})
+		}
+		refusals = append(refusals, refusal{"resource " + m + " lantern", "say lanterns"})
+	}
+	if slices.Contains(whole.modules(), "transactions") {
+		refusals = append(refusals, []refusal{
+			{"module accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
+			{"resource transactions accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
+			{"resource transactions entries", "schemas has an entry Entry already"},
+			{"resource transactions postings", "posting.go is there already"},
+			{"resource transactions lines", "line is in store_history.go and in store_lines.go"},
+		}...)
+	}
+	for _, r := range refusals {
+		refuse(t, whole, root, r.command, r.says)
 	}
 
 	// What is found out late: the generator does not run, an anchor is gone.
 	for file, says := range map[string]string{
-		"tools/generator/go.mod": "nothing is written", caddyfile: "has no line",
-		// only with auth:
-		"services/auth/roles.go": "has no list permissions",
-		// end auth
-		"migrations/migrations.go": "what a module's login is called", templateFile: "does not say",
+		"tools/generator/go.mod": "nothing is written", caddyfile: "has no line", "services/auth/roles.go": "has no list permissions",
+		"services/main_test.go": "has no list chapters", "migrations/migrations.go": "what a module's login is called", templateFile: "does not say",
 	} {
+		if whole[file] == nil {
+			continue // a fork without auth
+		}
 		broken := maps.Clone(whole)
 		broken[file] = []byte("package x\n")
 		if err := broken.write(root, whole); err != nil {
 			t.Fatal(err)
 		}
-		refuse(t, broken, root, "module walruses", says)
+		refuse(t, broken, root, "module lanterns", says)
 		if err := whole.write(root, broken); err != nil {
 			t.Fatal(err)
 		}

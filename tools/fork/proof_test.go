@@ -17,36 +17,30 @@ func TestWhatIsMadeIsGreenAtOnce(t *testing.T) {
 	if os.Getenv("FORK_PROOF") == "" {
 		t.Skip("it takes minutes: FORK_PROOF=1 runs it")
 	}
-	root := copyOf(t, checkout(t))
-	for _, m := range making {
-		args := []string{"module", m.resource}
-		if m.module != "" {
-			args = []string{"resource", m.module, m.resource}
-		}
-		if m.public {
-			args = append(args, "--public")
-		}
+	before := checkout(t)
+	root := repository(t, before)
+	makings := before.makings(3)
+	for _, m := range makings {
 		var said bytes.Buffer
-		if err := run(root, args, &said); err != nil {
-			t.Fatalf("fork %s: %v", strings.Join(args, " "), err)
+		if err := run(root, m.args(), &said); err != nil {
+			t.Fatalf("fork %s: %v", strings.Join(m.args(), " "), err)
 		}
-		t.Logf("fork %s\n%s", strings.Join(args, " "), said.String())
+		t.Logf("fork %s\n%s", strings.Join(m.args(), " "), said.String())
 	}
 	whole, err := read(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, whole, root, "module walruses", "there is a module walruses already")
-	refuse(t, whole, root, "module flipper-marks", "each path has one owner")
-	// only with users:
-	refuse(t, whole, root, "resource users whistles", "each path has one owner")
-	// end users
+	for _, m := range makings { // nothing is made twice, nor anywhere else
+		refuse(t, whole, root, strings.Join(m.args(), " "), "")
+		refuse(t, whole, root, "resource lanterns "+m.resource, "each path has one owner")
+	}
 	broken := maps.Clone(whole)
 	broken["services/broken.go"] = []byte("package main\n\nvar broken int = \"\"\n")
 	if err := broken.write(root, whole); err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, broken, root, "module trumpets", "does not compile, so nothing is written")
+	refuse(t, broken, root, "module anchors", "does not compile, so nothing is written")
 	if err := whole.write(root, broken); err != nil {
 		t.Fatal(err)
 	}
