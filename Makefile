@@ -140,10 +140,9 @@ $(LINT):
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
-.PHONY: dev debug logs psql redis mail token typescript contract-test
 $(OASDIFF):
 	@echo "building oasdiff $(OASDIFF_VERSION), once"
 	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs typescript contract-test
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -1,4 +1,4 @@
-// only with auth: this file
+// only with auth, users: this file
 
 package main
 

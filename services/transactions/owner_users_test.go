@@ -1,3 +1,5 @@
+// only with users: this file
+
 package transactions
 
 import (

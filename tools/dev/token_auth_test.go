@@ -1,3 +1,5 @@
+// only with auth: this file
+
 package main
 
 import (

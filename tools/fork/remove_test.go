@@ -58,7 +58,7 @@ func TestEntriesAndImportsGoWithTheirModule(t *testing.T) {
 		},
 	} {
 		in, want := []byte("package p\n\n"+c.in+"\n"), "package p\n\n"+c.out+"\n"
-		out, err := withoutEntries("x.go", in, "m", "users")
+		out, err := withoutEntries("services/app.go", in, "m", "users")
 		if err == nil {
 			out, err = tidied("x.go", in, out)
 		}
@@ -66,6 +66,35 @@ func TestEntriesAndImportsGoWithTheirModule(t *testing.T) {
 		if got := blank.ReplaceAllString(string(out), "\n"); err != nil || got != blank.ReplaceAllString(want, "\n") {
 			t.Errorf("%s: %v\n%s\nwant\n%s", name, err, out, want)
 		}
+	}
+}
+
+func TestWhatIsAnothersStays(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"properties", "people", "media"} { // good names of modules, and words of ours
+		in := []byte("package p\n\nvar x = []string{\"" + word + "\"}\n")
+		if out, err := withoutEntries("pkg/p/p.go", in, "m", word); err != nil || !bytes.Equal(out, in) {
+			t.Errorf("%s is taken out of a file that lists no modules: %v\n%s", word, err, out)
+		}
+	}
+	for name, want := range map[string]bool{
+		"api/tokens/v1/gen.go": true, "services/tokens/store.go": true, "services/app_tokens.go": true, "services/story_tokens_test.go": true,
+		"services/auth/handlers_tokens.go": false, "services/users/store_paid_tokens.go": false, "pkg/authn/tokens.go": false, "services/auth/x_tokens_test.go": false,
+	} {
+		if belongs(name, []byte("package p\n"), "tokens") != want {
+			t.Errorf("%s belongs to tokens: %v", name, !want)
+		}
+	}
+	if !belongs("services/auth/jobs.go", []byte("// only with users, tokens: this file\n\npackage auth\n"), "tokens") {
+		t.Error("the first line of a file does not count")
+	}
+}
+
+func TestTheLastModuleStays(t *testing.T) {
+	t.Parallel()
+	house := tree{templateFile: []byte(`{"version":"v1.0.0","module":"m","name":"n"}`), "services/users/module.go": nil, "migrations/users/0001_users.sql": nil}
+	if _, err := removed(house, "users"); err == nil || !strings.Contains(err.Error(), "the last module") {
+		t.Errorf("it is removed: %v", err)
 	}
 }
 
