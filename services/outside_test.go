@@ -211,7 +211,9 @@ func (o *outsider) identities(t *testing.T) string {
 			"token": object{"extractFrom": "body", "extractSelector": "/token", "sendIn": "header", "sendName": "Authorization", "sendTemplate": "Bearer {token}"},
 		}})
 	}
-	text, err := json.Marshal(object{"auth": entries})
+	document := object{}
+	document["auth"] = entries // a word of the form and not the module, with which an entry of a literal would go
+	text, err := json.Marshal(document)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,7 @@ const api = (session: Session) => connect({ baseUrl, token: session.token, refre
 test("the main story", async (t) => {
   assert.notEqual(baseUrl, "", "BASE_URL says where the server is");
   const [alice, bob, operator] = [await join("alice"), await join("bob"), new Session(baseUrl)];
+  assert.notEqual(alice.token(), bob.token());
   await operator.login(process.env["OPERATOR_EMAIL"] ?? "", process.env["OPERATOR_PASSWORD"] ?? "");
 
   await t.test("the problem of the client is the one of the contract", () => {
