@@ -72,6 +72,8 @@ func (p page) names(tree files) (wrong []string) {
 	for _, b := range p.blocks {
 		var named []string
 		switch b.lang {
+		case "bash", "shell", "console", "zsh":
+			wrong = append(wrong, fmt.Sprintf("%s:%d is marked %s: mark commands as sh, so that they are run", p.name, b.line, b.lang))
 		case "sh":
 			named = target.FindAllString(b.text, -1)
 		case "text":
