@@ -34,18 +34,27 @@ func openLog(path string, out io.Writer) (*serverLog, error) {
 	return l, l.next()
 }
 
-func (l *serverLog) next() (err error) {
+// next puts a new file in the place of the one that is written. Whoever reads takes an unlocked file for the last: so the new one is locked before it
+// can be found, and the old one stays locked until then.
+func (l *serverLog) next() error {
+	file, err := os.OpenFile(l.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := flock(file, syscall.LOCK_EX); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	if err := os.Rename(l.path, l.path+".1"); err != nil && !os.IsNotExist(err) {
+		return errors.Join(err, file.Close())
+	}
+	if err := os.Rename(file.Name(), l.path); err != nil {
+		return errors.Join(err, file.Close())
+	}
 	if l.file != nil {
 		_ = l.file.Close()
 	}
-	if err := os.Rename(l.path, l.path+".1"); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	l.size = 0
-	if l.file, err = os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		return err
-	}
-	return flock(l.file, syscall.LOCK_EX) // tells who reads it that there may be more
+	l.file, l.size = file, 0
+	return nil
 }
 
 func (l *serverLog) line(line []byte) {
