@@ -123,7 +123,11 @@ func TestAModuleThatIsMadeCanBeTakenOutAgain(t *testing.T) {
 	}
 	after[templateFile] = before[templateFile] // which now says that it is gone
 	for name := range after {
-		if squeeze(string(after[name])) != squeeze(string(before[name])) {
+		is, was := string(after[name]), string(before[name])
+		if strings.HasSuffix(name, ".go") {
+			is, was = squeeze(is), squeeze(was)
+		}
+		if is != was {
 			t.Errorf("%s keeps something of the module:\n%s", name, after[name])
 		}
 	}

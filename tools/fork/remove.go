@@ -7,8 +7,8 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,10 +34,11 @@ func remove(root string, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := after.write(root, before); err != nil {
+	fmt.Fprintln(out, "seeing that the rest compiles (a minute where nothing is cached)")
+	if err := after.conform(); err != nil {
 		return err
 	}
-	if err := conform(root); err != nil {
+	if err := after.writeOrUndo(root, before); err != nil {
 		return err
 	}
 	name := after.name()
@@ -53,38 +54,33 @@ func (t tree) name() string {
 	return strings.ReplaceAll(made.Name, "-", "_")
 }
 
-// conform brings what is made from the code in line with it: the table of settings, the list of dependencies.
-func conform(root string) error {
-	for _, args := range [][]string{{"go", "mod", "tidy"}, {"go", "build", "./..."}} {
-		if err := inTree(root, io.Discard, args...); err != nil {
-			return err
-		}
-	}
-	var table bytes.Buffer
-	if err := inTree(root, &table, "go", "run", "./services", "config"); err != nil {
-		return err
-	}
-	file := path.Join(root, "README.md")
-	text, err := os.ReadFile(file)
+// conform sees, in a folder of its own, that the tree and its tests compile, and brings what is made from the code in line with it: the list of
+// dependencies, the table of settings.
+func (t tree) conform() error {
+	scratch, err := os.MkdirTemp("", "fork-")
 	if err != nil {
 		return err
 	}
-	head, rest, begins := strings.Cut(string(text), "<!-- settings -->\n")
-	_, tail, ends := strings.Cut(rest, "<!-- /settings -->")
-	if !begins || !ends {
-		return nil // a fork may have moved it
+	defer os.RemoveAll(scratch)
+	if err := t.write(scratch, nil); err != nil {
+		return err
 	}
-	return os.WriteFile(file, []byte(head+"<!-- settings -->\n"+table.String()+"<!-- /settings -->"+tail), 0o644)
-}
-
-func inTree(root string, out io.Writer, args ...string) error {
-	cmd := exec.Command(args[0], args[1:]...)
-	var stderr bytes.Buffer
-	cmd.Dir, cmd.Stdout, cmd.Stderr = root, out, &stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w\n%s\nThe tree is as far as it came; git stash --include-untracked puts it back", strings.Join(args, " "), err, stderr.String())
+	// Without the path of this folder in what is compiled, the next run finds it in the cache.
+	for _, args := range [][]string{{"mod", "tidy"}, {"vet", "-trimpath", "./..."}} {
+		if _, err := goes(scratch, scratch, args...); err != nil {
+			return fmt.Errorf("nothing is written: %w", err)
+		}
 	}
-	return nil
+	table, err := goes(scratch, scratch, "run", "-trimpath", "./services", "config")
+	if err != nil {
+		return fmt.Errorf("the program does not print its settings, so nothing is written: %w", err)
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if t[name], err = os.ReadFile(filepath.Join(scratch, name)); err != nil {
+			return err
+		}
+	}
+	return t.edit("README.md", func(content []byte) ([]byte, error) { return settingsIn(content, table), nil }) // a fork may have moved it
 }
 
 // removed is t without a module. What knows of the module outside of its own files either stands in a region that says so (only with …),
@@ -172,8 +168,14 @@ func without(name string, content []byte, module string) ([]byte, error) {
 	var out []string
 	var inside []string // the modules of the regions around this line, outermost first
 	dropping := 0       // how many regions there were when one began that goes
+	gone := false       // one that goes has ended on the line before
+	blank := func(line string) bool { return strings.TrimSpace(line) == "" }
 	for i, line := range strings.SplitAfter(string(content), "\n") {
 		bare := strings.TrimRight(line, "\r\n")
+		if gone && blank(line) && len(out) > 0 && blank(out[len(out)-1]) { // of the blank lines around it one stays, at the end of the file none
+			out = out[:len(out)-1]
+		}
+		gone = false
 		if m := opens.FindStringSubmatch(bare); m != nil {
 			inside = append(inside, m[1])
 			if dropping == 0 && slices.Contains(strings.Split(m[1], ", "), module) {
@@ -188,7 +190,7 @@ func without(name string, content []byte, module string) ([]byte, error) {
 				return nil, fmt.Errorf("%s:%d: the region of %s ends here and has not begun", name, i+1, m[1])
 			}
 			if len(inside) == dropping {
-				dropping = 0
+				dropping, gone = 0, true
 			}
 			inside = inside[:len(inside)-1]
 		}

@@ -14,18 +14,22 @@ import (
 func TestARegionGoesWithItsModule(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ in, out, err string }{
-		"Go":            {"a\n\t// only with users:\n\tb\n\t// end users\nc\n", "a\nc\n", ""},
-		"YAML":          {"a\n  # only with users:\n  b\n  # end users\nc", "a\nc", ""},
-		"SQL":           {"-- only with users:\nb\n-- end users\n", "", ""},
-		"Markdown":      {"a\n<!-- only with users -->\nb\n<!-- end users -->\n", "a\n", ""},
-		"another's":     {"# only with auth:\nb\n# end auth\n", "# only with auth:\nb\n# end auth\n", ""},
-		"of two":        {"# only with auth, users:\nb\n# end auth, users\nc\n", "c\n", ""},
-		"inside":        {"# only with auth:\nb\n# only with users:\nc\n# end users\nd\n# end auth\n", "# only with auth:\nb\nd\n# end auth\n", ""},
-		"around":        {"# only with users:\nb\n# only with auth:\nc\n# end auth\nd\n# end users\ne\n", "e\n", ""},
-		"without end":   {"# only with users:\nb\n", "", "the region of users does not end"},
-		"without begin": {"# only with auth:\nb\n# end auth\n# end users\n", "", "x:4: the region of users ends here and has not begun"},
-		"crossed":       {"# only with auth:\n# only with users:\n# end auth\n# end users\n", "", "x:3: the region of auth ends here and has not begun"},
-		"a sentence":    {"It is only with users that money moves.\n", "It is only with users that money moves.\n", ""},
+		"Go":                  {"a\n\t// only with users:\n\tb\n\t// end users\nc\n", "a\nc\n", ""},
+		"YAML":                {"a\n  # only with users:\n  b\n  # end users\nc", "a\nc", ""},
+		"SQL":                 {"-- only with users:\nb\n-- end users\n", "", ""},
+		"Markdown":            {"a\n<!-- only with users -->\nb\n<!-- end users -->\n", "a\n", ""},
+		"between blanks":      {"a\n\n# only with users:\nb\n# end users\n\nc\n", "a\n\nc\n", ""},
+		"two, one blank each": {"a\n\n# only with users:\nb\n# end users\n\n# only with users:\nb\n# end users\n\nc\n", "a\n\nc\n", ""},
+		"a blank above":       {"a\n\n# only with users:\nb\n# end users\nc\n", "a\n\nc\n", ""},
+		"at the end":          {"a\n\n# only with users:\nb\n# end users\n", "a\n", ""},
+		"another's":           {"# only with auth:\nb\n# end auth\n", "# only with auth:\nb\n# end auth\n", ""},
+		"of two":              {"# only with auth, users:\nb\n# end auth, users\nc\n", "c\n", ""},
+		"inside":              {"# only with auth:\nb\n# only with users:\nc\n# end users\nd\n# end auth\n", "# only with auth:\nb\nd\n# end auth\n", ""},
+		"around":              {"# only with users:\nb\n# only with auth:\nc\n# end auth\nd\n# end users\ne\n", "e\n", ""},
+		"without end":         {"# only with users:\nb\n", "", "the region of users does not end"},
+		"without begin":       {"# only with auth:\nb\n# end auth\n# end users\n", "", "x:4: the region of users ends here and has not begun"},
+		"crossed":             {"# only with auth:\n# only with users:\n# end auth\n# end users\n", "", "x:3: the region of auth ends here and has not begun"},
+		"a sentence":          {"It is only with users that money moves.\n", "It is only with users that money moves.\n", ""},
 	} {
 		out, err := without("x", []byte(c.in), "users")
 		if c.err != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"go/scanner"
 	"go/token"
 	"io"
 	"maps"
@@ -35,7 +36,7 @@ func rename(root string, args []string, out io.Writer) error {
 		fmt.Fprintf(out, "this is %s (%s) already: there is nothing to do\n", to.Name, to.Module)
 		return nil
 	}
-	if err := mayBeCalled(before, to); err != nil {
+	if err := mayBeCalled(before, from, to); err != nil {
 		return err
 	}
 	if err := clean(root); err != nil {
@@ -45,7 +46,10 @@ func rename(root string, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(after.write(root, before), keepModes(root, before, newSpeller(from, to))); err != nil {
+	if err := after.writeOrUndo(root, before); err != nil {
+		return err
+	}
+	if err := keepModes(root, before, newSpeller(from, to)); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s (%s) is %s (%s) now, in %d files. git diff shows it; make check tries it.\n",
@@ -153,7 +157,7 @@ var taken = map[string]string{
 }
 
 // mayBeCalled says what is wrong with the new names.
-func mayBeCalled(t tree, to template) error {
+func mayBeCalled(t tree, from, to template) error {
 	refuse := func(why string, args ...any) error {
 		return fmt.Errorf("NAME=%s cannot be: %s", to.Name, fmt.Sprintf(why, args...))
 	}
@@ -186,5 +190,45 @@ func mayBeCalled(t tree, to template) error {
 			return refuse("it is a module of this repository")
 		}
 	}
+	if where := wordIn(t, from, to); where != "" {
+		return refuse("it is a word of %s already, which a later rename could not tell from your name; take a longer one, such as %s-hq", where, to.Name)
+	}
 	return nil
+}
+
+// wordIn says which file has the new name before the rename, "" for none: in its path, or in what is neither prose nor a comment. The old name
+// goes, so the new one may be a part of it. Pages and the tools here have names as examples, tests may say what they like.
+func wordIn(t tree, from, to template) string {
+	old, has := finder(from), newSpeller(template{Module: "\x00", Name: to.Name}, template{Name: "x"})
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		if untouched(name, t[name]) || slices.Contains([]string{".md", ".txt"}, path.Ext(name)) || strings.HasPrefix(name, "tools/fork/") || aTest.MatchString(name) {
+			continue
+		}
+		words := name + "\n" + withoutComments(name, t[name])
+		if words = string(old.ReplaceAll([]byte(words), nil)); has.text(words) != words {
+			return name
+		}
+	}
+	return ""
+}
+
+var aTest = regexp.MustCompile(`_test\.go$|\.test\.ts$|(^|/)test(data)?/`)
+
+// comment is one of the files that are not Go, to the end of its line.
+var comment = regexp.MustCompile(`(?m)(^|\s)(#|--|//) .*$|\s##? .*$|/\*(?s:.*?)\*/`)
+
+func withoutComments(name string, content []byte) string {
+	if path.Ext(name) != ".go" {
+		return comment.ReplaceAllString(string(content), "")
+	}
+	var words strings.Builder
+	var scan scanner.Scanner
+	scan.Init(token.NewFileSet().AddFile("", -1, len(content)), content, func(token.Position, string) {}, 0)
+	for {
+		_, kind, literal := scan.Scan()
+		if kind == token.EOF {
+			return words.String()
+		}
+		words.WriteString(literal + "\n")
+	}
 }

@@ -168,7 +168,9 @@ func TestWhatCannotBeANameIsRefused(t *testing.T) {
 	t.Parallel()
 	before := tree{
 		"go.mod":               []byte("module example.com/tidewater\n\nrequire github.com/google/uuid v1.6.0\n"),
-		"services/users/x.go":  []byte("package users\n"),
+		"services/users/x.go":  []byte("package users\n\n// northwind is prose.\nfunc newPlover() string { return \"a wader\" }\n"),
+		"compose.yml":          []byte("# northwind\nkelp: 1 # northwind\n"),
+		"README.md":            []byte("make rename NAME=northwind\n"),
 		"api/invoices/v1/x.go": []byte("package invoicesv1\n"),
 		"pkg/tidewater.go":     []byte("package pkg\n"),
 		"pkg/heron.go":         []byte("package pkg\n"),
@@ -197,7 +199,10 @@ func TestWhatCannotBeANameIsRefused(t *testing.T) {
 		"test":               {good, "test", "word of the tools"},
 		"a module":           {good, "users", "module of this repository"},
 		"a made module":      {good, "invoices", "module of this repository"},
-		"a path's file":      {good, "heron", "path of another file"},
+		"a path":             {good, "heron", "a word of pkg/heron.go already"},
+		"an identifier":      {good, "plover", "a word of services/users/x.go already"},
+		"a word of a text":   {good, "wader", "a word of services/users/x.go already"},
+		"a key":              {good, "kelp", "a word of compose.yml already"},
 		"no host":            {"heron", "northwind", "MODULE=heron cannot be"},
 		"an address":         {"https://github.com/northwind/backend", "northwind", "cannot be"},
 		"a space":            {"github.com/north wind", "northwind", "cannot be"},
@@ -211,11 +216,33 @@ func TestWhatCannotBeANameIsRefused(t *testing.T) {
 	if why := refused(t, root, "rename", good); !strings.Contains(why, "say both") {
 		t.Errorf("one argument: says %q", why)
 	}
+	if where := wordIn(before, tidewater, template{Module: good, Name: "northwind"}); where != "" {
+		t.Errorf("a name that only prose has is refused for %s", where)
+	}
 	if err := os.WriteFile(filepath.Join(root, "new.txt"), []byte("Tidewater\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if why := refused(t, root, "rename", good, "northwind"); !strings.Contains(why, "not committed") || !strings.Contains(why, "new.txt") {
 		t.Errorf("with a change that is not committed: says %q", why)
+	}
+}
+
+func TestAWordOfThisTreeIsNoNameForIt(t *testing.T) {
+	t.Parallel()
+	here := thisTree(t)
+	old, err := here.template()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"api", "app", "server", "token", "contract"} {
+		if err := mayBeCalled(here, old, template{Module: "github.com/heron/backend", Name: word}); err == nil || !strings.Contains(err.Error(), "is a word of") {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+	for _, word := range []string{"ac" + "me", old.Name + "-two", "kitti" + "wake"} {
+		if err := mayBeCalled(here, old, template{Module: "github.com/heron/backend", Name: word}); err != nil && word != old.Name {
+			t.Error(err)
+		}
 	}
 }
 
@@ -325,6 +352,18 @@ func TestSQLQuotesABareName(t *testing.T) {
 	for _, good := range []string{`create role "NAME"`, "create role NAME_users", "alter database \"NAME\" owner to x"} {
 		if found := wrong("x.sql", []byte(strings.ReplaceAll(good, "NAME", made.Name))); found != "" {
 			t.Errorf("%q is found in %q", found, good)
+		}
+	}
+}
+
+func TestOutsideOfGitItSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	for _, command := range [][]string{
+		{"rename", heron.Module, heron.Name}, {"module", "lanterns"}, {"resource", "users", "lanterns"}, {"remove", "users"},
+		{"upgrade", "v1.0.0"}, {"release", "v1.0.0"},
+	} {
+		if err := run(t.TempDir(), command, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "git init") {
+			t.Errorf("%s: %v", command[0], err)
 		}
 	}
 }

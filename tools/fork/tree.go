@@ -112,8 +112,14 @@ func clean(root string) error {
 func git(root string, args ...string) (string, error) {
 	cmd := exec.Command("git", append([]string{"-C", root}, args...)...)
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Stderr, cmd.Env = &stderr, append(os.Environ(), "LC_ALL=C") // it is read below
 	out, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", errors.New("there is no git here, which knows what belongs to the tree and how to take a change back")
+	}
+	if strings.Contains(stderr.String(), "not a git repository") {
+		return "", errors.New("this is no checkout of git, which knows what belongs to the tree and how to take a change back:\n  git init && git add --all && git commit -m Begin")
+	}
 	if err != nil {
 		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
