@@ -93,7 +93,7 @@ func TestTokensAndTheirMails(t *testing.T) {
 		body                map[string]any
 		want                int
 	}
-	colleague := map[string]any{"email": "colleague@example.com", "password": "correct horse battery staple", "roles": []string{}}
+	colleague := map[string]any{"email": "colleague@example.com", "password": "correct horse battery staple", "roles": []string{"user"}}
 	requests := []request{
 		{"PUT", "/v2/auth/identities", user, colleague, 403},
 		{"PUT", "/v2/auth/identities", operator, colleague, 201},
