@@ -14,11 +14,13 @@ LINT := .local/bin/golangci-lint-$(LINT_VERSION)
 OASDIFF_VERSION := v1.35.0
 OASDIFF := .local/bin/oasdiff-$(OASDIFF_VERSION)
 
-# A variable of the command line, and of nowhere else: make and other tools have an AS and a DB of their own.
-given = $(if $(filter command%,$(origin $1)),$($1))
+# What you give on the command line reaches a command by its environment, as you typed it: neither make nor a shell reads it. From anywhere
+# else these count as empty: make and other tools have an AS and a DB of their own, and some systems a NAME.
+GIVEN := ALL AS CMD DB FROM MODULE NAME PKG PUBLIC RUN SINGULAR SQL TO VERSION
+$(foreach name,$(GIVEN),$(eval override $(name) := $(if $(filter command%,$(origin $(name))),$$(value $(name))))$(eval export $(name)))
 
 help: ## list the commands of every day; ALL=1: the others too
-	@awk -v all='$(call given,ALL)' -F ':.*[#][#:] ' '/^[a-z-]+:.*## / || all && /^[a-z-]+:.*#: / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -v all="$$ALL" -F ':.*[#][#:] ' '/^[a-z-]+:.*## / || all && /^[a-z-]+:.*#: / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start what is missing, migrate, serve, and print where to go
 	@echo "compiling the launcher (the first time this takes a minute)"
@@ -31,7 +33,7 @@ dev: ## the same, and build, migrate and serve again at every save
 
 debug: $(DLV) #: the same under a debugger, for an editor at 127.0.0.1:2345
 	@$(BUILD_LOCAL)
-	@$(LOCAL) -debug $(CURDIR)/$(DLV)
+	@$(LOCAL) -debug "$$PWD/$(DLV)"
 
 logs: ## what the running server says
 	@$(BUILD_LOCAL)
@@ -40,7 +42,7 @@ logs: ## what the running server says
 psql: ## a prompt for SQL; AS=a-module, SQL='select 1', DB=one-of-a-failed-test
 	@$(BUILD_LOCAL)
 	@$(BUILD_DEV)
-	@$(LOCAL) $(if $(call given,DB),-test) $(DEV) psql -as '$(call given,AS)' -db '$(call given,DB)'
+	@$(LOCAL) $(if $(DB),-test) $(DEV) psql -as "$$AS" -db "$$DB"
 
 redis: #: a prompt for Redis; CMD='ping'
 	@$(BUILD_LOCAL)
@@ -49,12 +51,12 @@ redis: #: a prompt for Redis; CMD='ping'
 
 mail: ## the newest mails of the running server; TO=ada@example.com
 	@$(BUILD_DEV)
-	@$(DEV) mail -to '$(call given,TO)'
+	@$(DEV) mail -to "$$TO"
 
 # only with auth:
 token: ## an access token; AS=operator or AS=new-user
 	@$(BUILD_DEV)
-	@$(DEV) token $(call given,AS)
+	@$(DEV) token "$$AS"
 # end auth
 
 # only with auth:
@@ -69,7 +71,7 @@ web: #: serve the example of a web front end at http://localhost:3000
 
 test: ## everything, on a Postgres and a Redis for tests; PKG=./services/..., RUN=Story
 	@$(BUILD_LOCAL)
-	@$(LOCAL) -test go test $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),./...)
+	@$(LOCAL) -test go test $${RUN:+-run "$$RUN"} $(TESTFLAGS) $${PKG:-./...}
 
 race: #: the same under the race detector
 	@$(BUILD_LOCAL)
@@ -97,7 +99,7 @@ api-changelog: $(OASDIFF)
 	@OASDIFF=$(OASDIFF) go run ./tools/contracts changelog
 
 snapshot: $(OASDIFF)
-	@OASDIFF=$(OASDIFF) go run ./tools/contracts snapshot $(VERSION)
+	@OASDIFF=$(OASDIFF) go run ./tools/contracts snapshot "$$VERSION"
 
 typescript: #: make and try the client in api/typescript (needs Node)
 	@sh .ci/typescript
@@ -132,17 +134,17 @@ reset: ## wipe this checkout's data
 
 $(DLV):
 	@echo "building dlv $(DLV_VERSION), once"
-	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/go-delve/delve/cmd/dlv@$(DLV_VERSION)
+	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/go-delve/delve/cmd/dlv@$(DLV_VERSION)
 	@mv .local/bin/dlv $(DLV)
 
 $(LINT):
 	@echo "building golangci-lint $(LINT_VERSION), once"
-	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .local/bin/golangci-lint $(LINT)
 
 $(OASDIFF):
 	@echo "building oasdiff $(OASDIFF_VERSION), once"
-	@mkdir -p .local/bin && GOBIN="$(CURDIR)/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
+	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
 .PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs dev debug logs psql redis mail token typescript contract-test

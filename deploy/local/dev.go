@@ -29,6 +29,7 @@ type server struct {
 	cmd        *exec.Cmd
 	program    string // the sum of it
 	api, admin string
+	ready      time.Time
 	gone       chan struct{}
 }
 
@@ -82,17 +83,11 @@ func (d *developer) turn() {
 		say("%v\n", err)
 		if d.now.alive() {
 			say("the server from before keeps serving; the next save tries again")
-		} else {
+		} else if d.now == nil {
 			say("no server is up; the next save tries again")
 		}
 	}
-	if d.now.alive() {
-		select {
-		case <-d.now.gone:
-			say("the server ended by itself (%s); the next save starts it again", d.now.cmd.ProcessState)
-		case <-now.Done():
-		}
-	}
+	d.keepServing(now)
 	<-now.Done()
 	if names := (saved{}); errors.As(context.Cause(now), &names) {
 		say("saved %v", names)
@@ -153,16 +148,57 @@ func (d *developer) renew(ctx context.Context, seen tree, begin time.Time) error
 	if err != nil {
 		return err
 	}
-	d.api.lead(next.api)
-	d.admin.lead(next.admin)
 	before := d.now
-	d.now = next
+	d.lead(next)
 	d.retire(before, time.Second/2) // who was led to it a moment ago is to find it
 	if before == nil {
 		return d.announce("Every save is built and served. Ctrl-C stops it")
 	}
 	say("the new server is ready, after %.1f s", time.Since(begin).Seconds())
 	return nil
+}
+
+// lead makes it the server that leads.
+func (d *developer) lead(next *server) {
+	d.api.lead(next.api)
+	d.admin.lead(next.admin)
+	d.now = next
+}
+
+// keepServing starts a server that ends by itself again: at once, and later each time as long as none lasts. What does not become ready, or
+// is not there any more because a program that does not was built in its place, waits for a save.
+func (d *developer) keepServing(ctx context.Context) {
+	for pause := time.Duration(0); d.now != nil; pause = min(2*pause+time.Second, 30*time.Second) {
+		select {
+		case <-d.now.gone:
+		case <-ctx.Done():
+			return
+		}
+		if time.Since(d.now.ready) > 10*time.Second {
+			pause = 0
+		}
+		if sum("/", d.binary) != d.now.program {
+			say("the server ended by itself (%s), and another program has been built since; the next save tries again", d.now.cmd.ProcessState)
+			return
+		}
+		say("the server ended by itself (%s); it starts again in %s", d.now.cmd.ProcessState, pause)
+		begin := time.Now()
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		next, err := d.start(ctx, d.now.program)
+		if err != nil {
+			if ctx.Err() == nil {
+				say("%v\n", err)
+				say("no server is up; the next save tries again")
+			}
+			return
+		}
+		d.lead(next)
+		say("it is ready, after %.1f s", time.Since(begin).Seconds())
+	}
 }
 
 // start starts the program and waits until it is ready, whatever becomes of the one before it.
@@ -185,6 +221,7 @@ func (d *developer) start(ctx context.Context, program string) (*server, error) 
 	fmt.Fprintln(d.ear, s.cmd.Process.Pid)
 	go func() {
 		_ = s.cmd.Wait()
+		fmt.Fprintln(d.ear, -s.cmd.Process.Pid)
 		close(s.gone)
 	}()
 	for patience := time.After(30 * time.Second); !answers("http://" + s.api + "/readyz"); {
@@ -201,6 +238,7 @@ func (d *developer) start(ctx context.Context, program string) (*server, error) 
 		d.retire(s, 0)
 		return nil, err
 	}
+	s.ready = time.Now()
 	return s, nil
 }
 
@@ -213,7 +251,6 @@ func (d *developer) retire(s *server, after time.Duration) {
 		time.Sleep(after)
 		endGroup(s.cmd.Process.Pid, 10*time.Second)
 		<-s.gone
-		fmt.Fprintln(d.ear, -s.cmd.Process.Pid)
 	})
 }
 

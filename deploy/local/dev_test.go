@@ -96,7 +96,11 @@ func main() {
 	}
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	http.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(5) })
-	http.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
+	http.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {
+		if word == "short-lived" {
+			time.AfterFunc(200*time.Millisecond, func() { os.Exit(6) })
+		}
+	})
 	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(2 * time.Second)
 		fmt.Fprint(w, "slow ", word)
@@ -242,26 +246,62 @@ func TestEverySaveIsServedAndNoMistakeEndsTheServer(t *testing.T) {
 	d.await(time.Minute, "saved migrations/x/0002_bad.sql, migrations/x/0002_good.sql", 0)
 	eventually(t, "the migration that is mended lets the program in", func() bool { return strings.HasPrefix(fetch(d.base), "five") })
 
-	fetch(d.base + "/die")
-	d.await(time.Minute, "the server ended by itself", 0)
-	d.save("services/word.go", word("six"), ready)
-	d.answers("six second servus " + d.base)
 	d.end(syscall.SIGINT)
 }
 
-// end ends make dev, whatever way, and looks that nothing is left.
-func (d *developed) end(how syscall.Signal) {
+func TestAServerThatEndsByItselfStartsAgain(t *testing.T) {
+	t.Parallel()
+	d := develop(t)
+	word := func(text string) string { return fmt.Sprintf("package main\n\nconst word = %q\n", text) }
+	fetch(d.base + "/die")
+	d.await(time.Minute, "the server ended by itself (exit status 5); it starts again in 0s", 0)
+	d.answers("one first hello " + d.base) // who comes meanwhile waits
+
+	n := len(d.said.since(0))
+	d.save("services/word.go", "package main\n\nconst word = two\n", stays)
+	for _, pid := range d.servers() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	d.await(time.Minute, "the server ended by itself (signal: killed); it starts again", n)
+	d.answers("one first hello " + d.base) // code that does not build is no reason to be without a server
+
+	n = len(d.said.since(0))
+	d.save("services/word.go", word("short-lived"), ready)
+	for _, pause := range []string{"0s", "1s", "3s"} { // one that never lasts is not started all the time
+		d.await(time.Minute, "(exit status 6); it starts again in "+pause, n)
+	}
+
+	n = len(d.said.since(0))
+	d.save("services/word.go", word("dead"), "ended before it was ready")
+	d.await(time.Minute, "the next save tries again", n)
+	d.save("services/word.go", word("six"), ready)
+	d.answers("six first hello " + d.base)
+	d.end(syscall.SIGINT)
+}
+
+// servers are the processes of the server.
+func (d *developed) servers() (pids []int) {
 	d.t.Helper()
 	out, err := exec.Command("pgrep", "-f", filepath.Join(d.root, ".local/bin/groundwork-dev")).Output()
 	if err != nil {
 		d.t.Skipf("pgrep: %v", err)
 	}
+	for _, pid := range strings.Fields(string(out)) {
+		number, _ := strconv.Atoi(pid)
+		pids = append(pids, number)
+	}
+	return pids
+}
+
+// end ends make dev, whatever way, and looks that nothing is left.
+func (d *developed) end(how syscall.Signal) {
+	d.t.Helper()
+	pids := d.servers()
 	_ = d.cmd.Process.Signal(how)
 	_ = d.cmd.Wait()
 	eventually(d.t, "the address is silent", func() bool { return silent(strings.TrimPrefix(d.base, "http://")) })
-	for _, pid := range strings.Fields(string(out)) {
-		number, _ := strconv.Atoi(pid)
-		eventually(d.t, "the server has gone", func() bool { return !alive(number) })
+	for _, pid := range pids {
+		eventually(d.t, "the server has gone", func() bool { return !alive(pid) })
 	}
 	if _, err := os.Stat(filepath.Join(d.root, ".local/run.env")); how != syscall.SIGKILL && !os.IsNotExist(err) {
 		d.t.Errorf("run.env is left behind: %v", err)

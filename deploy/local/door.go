@@ -19,7 +19,7 @@ type door struct {
 
 // openDoor listens at the address of a setting: the caller's, or ours, on another port when ours is taken.
 func openDoor(name string, port int) (*door, error) {
-	address := os.Getenv(name)
+	address := wish(name)
 	listener, err := net.Listen("tcp", cmp.Or(address, localhost(port)))
 	if err != nil && address == "" {
 		listener, err = net.Listen("tcp", localhost(0))

@@ -179,7 +179,7 @@ func (r *site) step(ctx context.Context, what, program string, args ...string) e
 
 // listenOn sets an address to listen on: the caller's, or ours, on another port when ours is taken.
 func listenOn(name string, port int) error {
-	if address := os.Getenv(name); address != "" {
+	if address := wish(name); address != "" {
 		if !free(address) {
 			return fmt.Errorf("%s=%s: something else listens there", name, address)
 		}
@@ -187,6 +187,14 @@ func listenOn(name string, port int) error {
 	}
 	port, err := freePort(port)
 	return errors.Join(err, os.Setenv(name, localhost(port)))
+}
+
+// wish is the address that the caller has set. Any port, 0, is as good as no wish: the port has to be known to be told.
+func wish(name string) string {
+	if address := os.Getenv(name); !strings.HasSuffix(address, ":0") {
+		return address
+	}
+	return ""
 }
 
 // base is the URL by which a browser on this machine reaches an address to listen on.

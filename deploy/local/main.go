@@ -67,12 +67,12 @@ func run() (int, error) {
 		<-interrupts
 		cancel()
 	}()
-	go func(parent int) { // `go run` passes no signal on: we end with it
-		for os.Getppid() == parent {
+	go func(parent int, typed bool) { // `go run` passes no signal on, nor does make the end of its terminal: we end with them
+		for os.Getppid() == parent && typed == terminal() {
 			time.Sleep(300 * time.Millisecond)
 		}
 		cancel()
-	}(os.Getppid())
+	}(os.Getppid(), terminal())
 	switch args := flag.Args(); {
 	case *reset:
 		return 0, wipe()
@@ -94,6 +94,12 @@ func run() (int, error) {
 		return dev(ctx)
 	}
 	return everything(ctx, *debugger)
+}
+
+// terminal reports whether our input is one that is still there.
+func terminal() bool {
+	_, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	return err == nil
 }
 
 // interrupts are the Ctrl-C that are meant for us.

@@ -295,6 +295,25 @@ func TestADoorLeadsToTheServerOfTheMoment(t *testing.T) {
 	}
 }
 
+func TestAnyPortIsOneThatIsKnown(t *testing.T) {
+	for _, name := range []string{"ONE_ADDR", "OTHER_ADDR"} {
+		t.Setenv(name, "127.0.0.1:0")
+	}
+	d, err := openDoor("ONE_ADDR", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.listener.Close()
+	if err := listenOn("OTHER_ADDR", 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ONE_ADDR", "OTHER_ADDR"} {
+		if address := os.Getenv(name); strings.HasSuffix(address, ":0") {
+			t.Errorf("%s=%s: nobody can be told where that is", name, address)
+		}
+	}
+}
+
 func TestDataForTestsGoWithTheirCheckout(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {

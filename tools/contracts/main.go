@@ -1,5 +1,6 @@
 // Command contracts holds the contracts against those of the last release, with oasdiff, whose program OASDIFF names. A released contract
-// stands in api/<module>/released/<version>.yaml, so no history is needed; one that has none is new and free to change.
+// stands in api/<module>/released/<version>.yaml, so no history is needed; one that has none is new and free to change, unless the changelog
+// beside it says that callers have it.
 //
 //	contracts breaking           fail with the reasons when a contract breaks a released one (make breaking)
 //	contracts changelog          print what changed since the last release (make api-changelog)
@@ -43,7 +44,7 @@ func run(root string, args []string, out io.Writer) error {
 	}
 	switch {
 	case slices.Equal(args, []string{"breaking"}):
-		return breaking(diff, list, out)
+		return breaking(root, diff, list, out)
 	case slices.Equal(args, []string{"changelog"}):
 		return changelog(diff, list, out)
 	case len(args) == 2 && args[0] == "snapshot":
@@ -91,8 +92,16 @@ func contracts(root string) (list []contract, err error) {
 	return list, nil
 }
 
-// breaking says what breaks whom, and fails if anything does.
-func breaking(diff *oasdiff, list []contract, out io.Writer) error {
+// breaking says what breaks whom, and fails if anything does, or if a released contract is missing to say it by.
+func breaking(root string, diff *oasdiff, list []contract, out io.Writer) error {
+	lines, err := missing(root, diff, list)
+	if err != nil {
+		return err
+	}
+	if len(lines) > 0 {
+		fmt.Fprint(out, strings.Join(lines, ""))
+		return errors.New("released contracts are missing: git log -- 'api/*/released/*' says who took them away (docs/change-an-api.md)")
+	}
 	broken := 0
 	for _, c := range list {
 		if c.released == "" {
@@ -175,7 +184,7 @@ func snapshot(root string, diff *oasdiff, list []contract, version string, out i
 	if !release.MatchString(version) {
 		return fmt.Errorf("%q is no version such as v1.2.3", version)
 	}
-	if err := breaking(diff, list, out); err != nil {
+	if err := breaking(root, diff, list, out); err != nil {
 		return err
 	}
 	files := map[string][]byte{} // nil: goes

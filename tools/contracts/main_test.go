@@ -215,6 +215,58 @@ func TestAVersionGoesWhenAllOfItMay(t *testing.T) {
 	if w.read("api/things/released/v2.yaml") != w.read("api/things/v2/openapi.yaml") {
 		t.Error("the new version is not kept as released")
 	}
+	if out, err := w.run("breaking"); err != nil {
+		t.Errorf("the version that went is missed: %v\n%s", err, out)
+	}
+}
+
+func TestAReleasedContractThatIsTakenAwayIsMissed(t *testing.T) {
+	w := newWorld(t) // without copies and changelogs, as a fork begins
+	w.remove(released)
+	w.write("api/others/v1/openapi.yaml", nothing)
+	if out, err := w.run("breaking"); err != nil || !strings.Contains(out, "things v1 is new") {
+		t.Fatalf("before the first release: %v\n%s", err, out)
+	}
+	if out, err := w.run("snapshot", "v1.0.0"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	contract, changelog := w.read(released), "api/things/CHANGELOG.md"
+	noted, dropped := w.read(changelog), deletion.ReplaceAllString(contract, "")
+	for _, c := range []struct {
+		name   string
+		change func()
+		want   string // "": it passes
+	}{
+		{"nothing", func() {}, ""},
+		{"a version more", func() { w.write("api/things/v2/openapi.yaml", strings.ReplaceAll(contract, "/v1/", "/v2/")) }, ""},
+		{"its copy goes", func() { w.remove(released) }, "with GET /v1/things, POST /v1/things, DELETE /v1/things/{id}, "},
+		{"its version goes with it", func() { w.remove(released); w.remove("api/things/v1") }, "with GET /v1/things, "},
+		{"an operation goes from both", func() { w.write(today, dropped); w.write(released, dropped) }, "with DELETE /v1/things/{id}, which"},
+		{"and that is said", func() {
+			w.write(today, dropped)
+			w.write(released, dropped)
+			w.edit(changelog, "## v1.0.0\n", "- `DELETE /v1/things/{id}`: removed\n\n## v1.0.0\n")
+		}, ""},
+		{"a parameter has another name", func() {
+			w.write(today, strings.ReplaceAll(contract, "{id}", "{thing}"))
+			w.write(released, w.read(today))
+		}, ""},
+		{"the module goes", func() { w.remove("api/things") }, ""},
+	} {
+		w.remove("api/things")
+		w.write(today, contract)
+		w.write(released, contract)
+		w.write(changelog, noted)
+		c.change()
+		for _, args := range [][]string{{"breaking"}, {"snapshot", "v2.0.0"}} {
+			out, err := w.run(args...)
+			if c.want == "" && err != nil {
+				t.Errorf("%s: %v\n%s", c.name, err, out)
+			} else if c.want != "" && (err == nil || !strings.Contains(err.Error(), "released contracts are missing") || !strings.Contains(out, c.want)) {
+				t.Errorf("%s: %q: %v\n%s\nwant %s", c.name, args, err, out, c.want)
+			}
+		}
+	}
 }
 
 func TestASnapshotNotesTheReleaseOnce(t *testing.T) {

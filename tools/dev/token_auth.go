@@ -16,7 +16,7 @@ import (
 
 // token prints an access token: of the operator, or of somebody who has just asked for an account, confirmed the address and logged in.
 func token(ctx context.Context, w world, args []string) error {
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return errors.New("whose token? make token AS=operator, or AS=new-user")
 	}
 	s, err := running(w.getenv)
