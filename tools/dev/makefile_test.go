@@ -17,7 +17,7 @@ func made(t *testing.T, env []string, args ...string) []string {
 	note := filepath.Join(folder, "bin", "go")
 	err := os.Mkdir(filepath.Dir(note), 0o700)
 	if err == nil {
-		err = os.WriteFile(note, []byte("#!/bin/sh\nprintf '%s\\0' \"$@\" \"SQL=$SQL\" \"CMD=$CMD\"\n"), 0o700) //nolint:gosec // a program
+		err = os.WriteFile(note, []byte("#!/bin/sh\nprintf '%s\\0' \"$@\" \"SQL=$SQL\" \"CMD=$CMD\"\n"), 0o700)
 	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(folder, "Makefile"), []byte(text(t, "Makefile")), 0o600)
