@@ -28,6 +28,11 @@ func TestTheCommandsInDocsRun(t *testing.T) {
 			if p.slow() && os.Getenv("NEED_DOCS") == "" {
 				t.Skip("it compiles, which takes minutes: make docs runs it")
 			}
+			for _, m := range makesModule.FindAllStringSubmatch(p.prose, -1) {
+				if name := strings.ReplaceAll(m[1], "-", ""); theTree(t).has("services/" + name + "/module.go") {
+					t.Skipf("it makes a module %s as an example, and this backend has one", name)
+				}
+			}
 			t.Parallel()
 			dir := checkout(t, theTree(t))
 			seen, env := collecting(t, world(t))
@@ -64,6 +69,8 @@ func TestTheCommandsInDocsRun(t *testing.T) {
 		})
 	}
 }
+
+var makesModule = regexp.MustCompile(`(?m)^make module NAME=([a-z-]+)`)
 
 // needed skips the test where a program is missing, but not in CI, where nobody reads a skip.
 func needed(t *testing.T, programs ...string) {

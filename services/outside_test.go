@@ -57,7 +57,7 @@ func TestContractsFromOutside(t *testing.T) {
 	as := func(name string, p authn.Principal) caller {
 		return caller{name, p.Scopes, func() (string, error) { return issuer.Token(p), nil }}
 	}
-	alice, bob, operator := s.somebody(issuer), s.somebody(issuer), s.somebody(issuer, "ledger:read", "ledger:write")
+	alice, bob, operator := s.somebody(issuer), s.somebody(issuer), s.somebody(issuer, operators...)
 	o.callers = []caller{as("alice", alice), as("bob", bob), as("operator", operator), as("module", module)}
 	// only with transactions:
 	o.files["payers.txt"], o.files["payees.txt"] = s.accounts(s.as(issuer.Token(operator)), s.as(issuer.Token(alice)))

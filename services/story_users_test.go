@@ -20,7 +20,7 @@ func (s *teller) profiles(c cast) {
 	s.t.Helper()
 	ctx := s.t.Context()
 	eventually(s.t, "alice has a profile, which a job makes", func() bool {
-		me, err := c.alice.users().GetMeWithResponse(ctx, nil)
+		me, err := s.quiet(c.alice).users().GetMeWithResponse(ctx, nil)
 		s.must(err)
 		return me.JSON200 != nil
 	})

@@ -78,6 +78,7 @@ func (d *developer) turn() {
 	defer end()
 	if err == nil {
 		err = d.renew(now, seen, begin)
+		d.warn() // after each save, and below all that a server says which the schema does not fit
 	}
 	if err != nil && now.Err() == nil {
 		say("%v\n", err)

@@ -23,8 +23,9 @@ type site struct {
 	begin   time.Time
 	running *os.File // locked; says where the server is
 	log     *serverLog
-	binary  string // what runs
-	outside bool   // the database is not ours
+	binary  string   // what runs
+	outside bool     // the database is not ours
+	stale   []string // what is wrong with migrations that were applied
 }
 
 // claim makes sure that there is one.
@@ -85,7 +86,9 @@ func everything(ctx context.Context, debugger string) (int, error) {
 	if err := errors.Join(r.settle(), listenOn("HTTP_ADDR", 8080), listenOn("ADMIN_ADDR", 9090)); err != nil {
 		return 1, err
 	}
-	if err := r.migrate(r.ctx); err != nil {
+	err = r.migrate(r.ctx)
+	r.warn()
+	if err != nil {
 		return 1, err
 	}
 	return r.serve(wrap)
@@ -106,6 +109,13 @@ func (r *site) settle() error {
 		os.Setenv("OPERATOR_PASSWORD", cmp.Or(os.Getenv("OPERATOR_PASSWORD"), password)))
 }
 
+// warn says what is wrong with migrations that were applied.
+func (r *site) warn() {
+	for _, warning := range r.stale {
+		say("%s", warning)
+	}
+}
+
 // migrate brings the data up to the program.
 func (r *site) migrate(ctx context.Context) error {
 	say("migrating")
@@ -113,11 +123,8 @@ func (r *site) migrate(ctx context.Context) error {
 		return err
 	}
 	if !r.outside {
-		warnings, err := r.noteMigrations()
-		for _, warning := range warnings {
-			say("%s", warning)
-		}
-		if err != nil {
+		var err error
+		if r.stale, err = r.noteMigrations(); err != nil {
 			return err
 		}
 	}

@@ -99,6 +99,7 @@ func TestTheInnerLoop(t *testing.T) {
 	}
 	d.save(wrong, "-- +goose Up\ncreate table users.mended (id int);\n", ready)
 	d.edit("migrations/users/0001_users.sql", "-- +goose Up", "-- a remark, too late\n-- +goose Up", "0001_users.sql is not what was applied")
+	d.edit("services/users/user.go", "package users", "package users\n\n// A remark.", "0001_users.sql is not what was applied") // as long as it is so
 
 	d.commands()
 	d.make("demo")

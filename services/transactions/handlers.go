@@ -10,6 +10,7 @@ import (
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/etag"
+	"example.com/groundwork/pkg/idempotency"
 	"example.com/groundwork/pkg/page"
 	"example.com/groundwork/pkg/request"
 )
@@ -113,7 +114,7 @@ func (m *Module) ListEntries(ctx context.Context, r transactionsv1.ListEntriesRe
 
 // CreateTransaction moves money, once per key.
 func (m *Module) CreateTransaction(ctx context.Context, r transactionsv1.CreateTransactionRequestObject) (transactionsv1.CreateTransactionResponseObject, error) {
-	key, err := parseKey(r.Params.IdempotencyKey)
+	key, err := idempotency.Key(r.Params.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}

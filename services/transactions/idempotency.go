@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -74,40 +73,6 @@ func (a answer) VisitCreateTransactionResponse(w http.ResponseWriter) error {
 type outcome struct {
 	answer answer
 	err    error
-}
-
-// parseKey reads an Idempotency-Key: 1 to 255 printable ASCII characters, bare or as a string of RFC 9651, section 4.2.5. Both forms of
-// a key are the same key.
-func parseKey(header string) (string, error) {
-	key, quoted := strings.CutPrefix(strings.Trim(header, " "), `"`)
-	ok := true
-	if quoted {
-		key, ok = unquote(key)
-	}
-	if !ok || key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", problem.Malformed.New("idempotency-key-invalid", "An Idempotency-Key has 1 to 255 printable ASCII characters.")
-	}
-	return key, nil
-}
-
-// unquote reads a string behind its opening quote up to the closing one, which has to be the end.
-func unquote(text string) (string, bool) {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; c {
-		case '"':
-			return b.String(), i == len(text)-1
-		case '\\':
-			i++
-			if i == len(text) || text[i] != '"' && text[i] != '\\' {
-				return "", false
-			}
-			b.WriteByte(text[i])
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return "", false
 }
 
 // lockOf is the number of the advisory lock under which a principal's name of some sort is used: an idempotency key, a reference. Two

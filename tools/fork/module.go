@@ -144,6 +144,10 @@ func (t tree) newModule(name, one string, public bool) (plan, error) {
 	if err := t.add(files, p); err != nil {
 		return p, err
 	}
+	if made, err := t.template(); err == nil && made.Fork {
+		made.Made = append(made.Made, p.Module)
+		t.set(made)
+	}
 	return p, t.wireModule(p)
 }
 

@@ -117,7 +117,11 @@ func removed(t tree, module string) (tree, error) {
 	if len(t.modules()) == 1 {
 		return nil, fmt.Errorf("%s is the last module: a backend has one at least, so make another one first", module)
 	}
-	made.Removed = append(made.Removed, module)
+	if own := slices.Index(made.Made, module); own >= 0 { // the template never had it
+		made.Made = slices.Delete(made.Made, own, own+1)
+	} else {
+		made.Removed = append(made.Removed, module)
+	}
 	after.set(made)
 	return after, nil
 }

@@ -110,10 +110,15 @@ func keepModes(root string, before tree, s speller) error {
 	return nil
 }
 
-// changes counts the files that differ.
+// changes counts the files that differ, or are in one only.
 func changes(before, after tree) (n int) {
 	for name := range after {
 		if string(after[name]) != string(before[name]) || before[name] == nil {
+			n++
+		}
+	}
+	for name := range before {
+		if after[name] == nil {
 			n++
 		}
 	}

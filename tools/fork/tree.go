@@ -23,7 +23,8 @@ type template struct {
 	Version string   `json:"version"` // vX.Y.Z
 	Module  string   `json:"module"`  // path of the Go module
 	Name    string   `json:"name"`
-	Removed []string `json:"removed"`        // modules
+	Removed []string `json:"removed"`        // modules of the template
+	Made    []string `json:"made,omitempty"` // modules of the fork's own
 	Fork    bool     `json:"fork,omitempty"` // renamed: its releases are its own, and its version is the template's all the same
 }
 

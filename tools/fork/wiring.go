@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +29,9 @@ func (t tree) edit(name string, change func(content []byte) ([]byte, error)) err
 	return nil
 }
 
+// lastModule is the end of the README's list of modules.
+var lastModule = regexp.MustCompile(`(?:\n<!-- only with \w+ -->\n- \*\*\w+\*\*: .*\n<!-- end \w+ -->)+\n`)
+
 // wireModule adds the lines that a module has outside its folders.
 func (t tree) wireModule(p plan) error {
 	return errors.Join(
@@ -47,6 +51,14 @@ func (t tree) wireModule(p plan) error {
 		}),
 		t.scopes(p),
 		t.public(p),
+		t.edit("README.md", func(content []byte) ([]byte, error) { // in the list of modules, which a fork may have rewritten
+			end := lastModule.FindIndex(content)
+			if end == nil {
+				return content, nil
+			}
+			line := fmt.Sprintf("<!-- only with %s -->\n- **%[1]s**: %s\n<!-- end %[1]s -->\n", p.Module, p.ManyWords)
+			return slices.Concat(content[:end[1]], []byte(line), content[end[1]:]), nil
+		}),
 		t.edit(caddyfile, func(content []byte) ([]byte, error) {
 			routes := append(p.routes(), fmt.Sprintf(`"GET /docs/%s-v1.yaml" %[1]s`, p.Module))
 			content, err := lines(content).in("\tmap \"").afterLast([]string{"# end ", "\tmap \""}, append([]string{""}, indent("\t\t", region("#", p.Module, routes...))...))
