@@ -204,13 +204,16 @@ func mayBeCalled(t tree, from, to template) error {
 // wordIn says which file has the new name before the rename, "" for none: in its path, or in what is neither prose nor a comment. The old name
 // goes, so the new one may be a part of it. Pages and the tools here have names as examples, tests may say what they like.
 func wordIn(t tree, from, to template) string {
-	old, has := finder(from), newSpeller(template{Module: "\x00", Name: to.Name}, template{Name: "x"})
+	old, word := finder(from), newSpeller(template{Module: "\x00", Name: to.Name}, template{Name: "x"})
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if untouched(name, t[name]) || slices.Contains([]string{".md", ".txt"}, path.Ext(name)) || strings.HasPrefix(name, "tools/fork/") || aTest.MatchString(name) {
 			continue
 		}
+		if !word.has([]byte(name)) && !word.has(t[name]) {
+			continue
+		}
 		words := name + "\n" + withoutComments(name, t[name])
-		if words = string(old.ReplaceAll([]byte(words), nil)); has.text(words) != words {
+		if words = string(old.ReplaceAll([]byte(words), nil)); word.text(words) != words {
 			return name
 		}
 	}

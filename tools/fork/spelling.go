@@ -38,8 +38,18 @@ func finder(t template) *regexp.Regexp {
 		regexp.QuoteMeta(t.Module) + ")|(" + regexp.QuoteMeta(regexp.QuoteMeta(t.Module)) + ")|" + name)
 }
 
+// has reports whether there may be anything to respell: to look closely is slow, and most files have nothing.
+func (s speller) has(content []byte) bool {
+	first, _, _ := strings.Cut(s.from.Name, "-")
+	return bytes.Contains(bytes.ToLower(content), []byte(first)) || bytes.Contains(content, []byte(s.from.Module)) ||
+		bytes.Contains(content, []byte(regexp.QuoteMeta(s.from.Module)))
+}
+
 // file respells the content of a file. In Go an identifier stays one.
 func (s speller) file(path string, content []byte) []byte {
+	if !s.has(content) {
+		return content
+	}
 	var identifiers map[int]bool
 	if strings.HasSuffix(path, ".go") {
 		identifiers = s.identifiers(content)
