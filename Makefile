@@ -108,7 +108,7 @@ typescript: #: make and try the client in api/typescript (needs Node)
 contract-test: #: ask the running program all that its contracts allow and forbid (needs Python)
 	@sh .ci/contract-test
 
-check: ## all that CI does
+check: ## what CI does, as far as this machine can; CI=true: all
 	@sh .ci/check
 
 rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme

@@ -122,6 +122,7 @@ async function draw() {
   find('me').textContent = await call('GET', '/v1/users/me').then((me) => me.email, () => 'new here'); // a job makes the profile, a moment later
   // end users
   // only with transactions:
+  if (access === null) return; // logged out meanwhile: another call would ask for a token again
   const accounts = await call('GET', '/v1/accounts');
   list('accounts', accounts.data.map((account) => `${account.id}  ${euros(account.balance.available)}`));
   // end transactions

@@ -9,9 +9,11 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -73,8 +75,30 @@ func tooLarge(w http.ResponseWriter) error {
 	return &http.MaxBytesError{Limit: maxBody}
 }
 
-// decodeJSON reads one JSON value and nothing after it. It refuses what readers would disagree about: a name twice in one object.
+// isText reports whether Postgres keeps the text, and keeps it as it is.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+// escape is an escaped character of JSON, one that needs two escapes as one. The group has half of such a pair.
+var escape = regexp.MustCompile(`\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)`)
+
+// isUnicode reports whether what JSON says in bytes and escapes is text. Go's decoder would put U+FFFD in the place of what is not.
+func isUnicode(raw []byte) bool {
+	if bytes.Contains(raw, []byte(`\u`)) {
+		for _, m := range escape.FindAllSubmatch(raw, -1) {
+			if m[1] != nil {
+				return false
+			}
+		}
+	}
+	return utf8.Valid(raw)
+}
+
+// decodeJSON reads one JSON value and nothing after it. It refuses what readers would disagree about: a name twice in one object, text that is
+// not Unicode (RFC 8259, section 8).
 func decodeJSON(raw []byte) (any, error) {
+	if !isUnicode(raw) {
+		return nil, problem.Malformed.New("malformed-json", "A text of the body is not Unicode, or not in UTF-8.")
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	value, err := decodeValue(d, 0)
@@ -164,8 +188,8 @@ func decodeForm(raw []byte) (any, error) {
 		if len(values) > 1 {
 			return nil, problem.Malformed.New("invalid-parameter", "A parameter stands there twice.")
 		}
-		if strings.Contains(values[0], "\x00") {
-			return nil, problem.Malformed.New("invalid-parameter", "A text holds the character NUL.")
+		if !isText(values[0]) {
+			return nil, problem.Malformed.New("invalid-parameter", "A text is not UTF-8, or holds the character NUL.")
 		}
 		value[name] = values[0]
 	}

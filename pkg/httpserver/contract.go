@@ -242,8 +242,8 @@ func (o *operation) check(w http.ResponseWriter, r *http.Request) error {
 			wrong = append(wrong, problem.Field{Pointer: name, Code: "unknown", Detail: "is not known here"})
 		} else if len(values) > 1 {
 			wrong = append(wrong, problem.Field{Pointer: name, Code: "duplicate", Detail: "stands there twice"})
-		} else if strings.Contains(values[0], "\x00") {
-			wrong = append(wrong, problem.Field{Pointer: name, Code: "invalid", Detail: "holds the character NUL"})
+		} else if !isText(values[0]) {
+			wrong = append(wrong, problem.Field{Pointer: name, Code: "invalid", Detail: "is not UTF-8, or holds the character NUL"})
 		}
 	}
 	input := &openapi3filter.RequestValidationInput{

@@ -89,6 +89,8 @@ var failures = []failure{
 	{name: "duplicate names", line: "POST /v1/things", body: `{"name":"a","name":"` + marker + `"}`, headers: []string{writer, key, isJSON}, status: 400, code: "malformed-json"},
 	{name: "duplicate names, one escaped", line: "POST /v1/things", body: `{"name":"a","n\u0061me":"b"}`, headers: []string{writer, key, isJSON}, status: 400, code: "malformed-json"},
 	{name: "duplicate names further in", line: "POST /v1/things", body: `{"name":"a","parts":[{"size":1,"size":2}]}`, headers: []string{writer, key, isJSON}, status: 400, code: "malformed-json"},
+	{name: "bytes that are not UTF-8", line: "POST /v1/things", body: "{\"name\":\"\xff\xfe\"}", headers: []string{writer, key, isJSON}, status: 400, code: "malformed-json"},
+	{name: "half of a character", line: "POST /v1/things", body: `{"name":"\ud800"}`, headers: []string{writer, key, isJSON}, status: 400, code: "malformed-json"},
 	{name: "too deep", line: "POST /v1/things", body: strings.Repeat("[", 70) + strings.Repeat("]", 70), headers: []string{writer, key, isJSON}, status: 400, code: "malformed-json"},
 	{name: "null", line: "POST /v1/things", body: `null`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed", fields: []string{" nullable"}},
 	{name: "a list", line: "POST /v1/things", body: `[]`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed", fields: []string{" type"}},

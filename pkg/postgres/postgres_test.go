@@ -132,6 +132,9 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 			first := true
 			err := postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error {
 				runs.Add(1)
+				if !first { // once is enough: a busy machine would have them meet again and again
+					order = [2]int{1, 2}
+				}
 				for i, id := range order {
 					if _, err := tx.Exec(t.Context(), "update boxes set n = n + 1 where id = $1", id); err != nil {
 						return err

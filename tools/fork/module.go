@@ -144,7 +144,7 @@ func (t tree) newModule(name, one string, public bool) (plan, error) {
 	if err := t.add(files, p); err != nil {
 		return p, err
 	}
-	if made, err := t.template(); err == nil && made.Fork {
+	if made, err := t.template(); err == nil { // plan has read it
 		made.Made = append(made.Made, p.Module)
 		t.set(made)
 	}

@@ -76,7 +76,7 @@ func setVersion(t tree, version string) (tree, error) {
 	if semver.Compare(version, made.Version) < 0 {
 		return t, fmt.Errorf("%s is older than %s, which %s says", version, made.Version, templateFile)
 	}
-	made.Version = version
+	made.Version, made.Made = version, nil // what was made here is the template's now
 	t.set(made)
 	return t, nil
 }

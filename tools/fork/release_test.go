@@ -89,10 +89,7 @@ func TestWhatCannotBeReleasedIsRefused(t *testing.T) {
 
 func TestTheChangelogHasTheReleaseOfTheVersionFile(t *testing.T) {
 	t.Parallel()
-	here, err := read("../..")
-	if err != nil {
-		t.Skip(err)
-	}
+	here := checkedOut(t)
 	made, err := here.template()
 	if err != nil {
 		t.Fatal(err)

@@ -119,7 +119,7 @@ func removed(t tree, module string) (tree, error) {
 	}
 	if own := slices.Index(made.Made, module); own >= 0 { // the template never had it
 		made.Made = slices.Delete(made.Made, own, own+1)
-	} else {
+	} else if !slices.Contains(made.Removed, module) {
 		made.Removed = append(made.Removed, module)
 	}
 	after.set(made)

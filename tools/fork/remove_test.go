@@ -108,10 +108,7 @@ var examples = []string{templateFile, changelogFile, "README.md", "docs/add-a-mo
 // TestNoModuleLeavesATrace takes each module out of the real tree. That what is left builds, passes and runs is .ci/fork's to prove.
 func TestNoModuleLeavesATrace(t *testing.T) {
 	t.Parallel()
-	house, err := read("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	house := checkedOut(t)
 	made, err := house.template()
 	if err != nil {
 		t.Fatal(err)

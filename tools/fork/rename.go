@@ -79,6 +79,7 @@ func renamed(t tree, to template) (tree, error) {
 		}
 	}
 	if !made.Fork {
+		made.Made = nil // those are the template's now
 		dropReleases(next)
 		next[changelogFile] = []byte(firstChangelog(made.Version))
 	}

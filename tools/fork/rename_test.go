@@ -358,6 +358,7 @@ func TestSQLQuotesABareName(t *testing.T) {
 
 func TestOutsideOfGitItSaysWhatToDo(t *testing.T) {
 	t.Parallel()
+	checkedOut(t) // there is git
 	for _, command := range [][]string{
 		{"rename", heron.Module, heron.Name}, {"module", "lanterns"}, {"resource", "users", "lanterns"}, {"remove", "users"},
 		{"upgrade", "v1.0.0"}, {"release", "v1.0.0"},

@@ -32,6 +32,11 @@ func (t tree) freeModule(p plan) error {
 			return fmt.Errorf("%q cannot be a module: %s has a service %s", p.Many, name, p.Module)
 		}
 	}
+	for name := range t {
+		if belongs(name, nil, p.Module) {
+			return fmt.Errorf("%q cannot be a module: make remove would take %s for a file of it; take a longer name, such as customer-%[1]s", p.Many, name)
+		}
+	}
 	if len(p.Login) > longest {
 		return fmt.Errorf("%q is too long: Postgres takes %d letters, and its login is called %s", p.Many, longest, p.Login)
 	}
@@ -46,6 +51,9 @@ func (t tree) freeResource(p plan) error {
 		}
 		if regexp.MustCompile(`(?m)^  /v[0-9]+/` + p.Many + `(/.*)?:$`).Match(content) {
 			return fmt.Errorf("the path /v1/%s is in %s: each path has one owner", p.Many, name)
+		}
+		if !strings.HasPrefix(name, "api/"+p.Module+"/") && regexp.MustCompile(`(?m)(^|[^a-z-])`+p.Scope+`:(read|write)\b`).Match(content) {
+			return fmt.Errorf("%q cannot be a name: %s has a scope %s:… already, which is for something else", p.Many, name, p.Scope)
 		}
 	}
 	words, err := wordsOfTemplates()

@@ -24,7 +24,7 @@ type template struct {
 	Module  string   `json:"module"`  // path of the Go module
 	Name    string   `json:"name"`
 	Removed []string `json:"removed"`        // modules of the template
-	Made    []string `json:"made,omitempty"` // modules of the fork's own
+	Made    []string `json:"made,omitempty"` // modules that came since
 	Fork    bool     `json:"fork,omitempty"` // renamed: its releases are its own, and its version is the template's all the same
 }
 
@@ -38,7 +38,11 @@ func read(root string) (tree, error) {
 	}
 	t := tree{}
 	for name := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
-		content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+		file := filepath.Join(root, filepath.FromSlash(name))
+		if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() { // a link, a repository in this one: they stay as they are
+			continue
+		}
+		content, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) { // deleted and not yet committed
 			continue
 		}

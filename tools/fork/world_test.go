@@ -15,16 +15,7 @@ import (
 // thisTree is this repository as the template at v0.1.0, whatever it is by now: a fork runs these tests too.
 func thisTree(t *testing.T) tree {
 	t.Helper()
-	if _, err := git(".", "rev-parse"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("this is no checkout of git, which says what belongs to the tree: ", err)
-	}
-	here, err := read("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	here := checkedOut(t)
 	made, err := here.template()
 	if err != nil {
 		t.Fatal(err)
@@ -37,10 +28,32 @@ func thisTree(t *testing.T) tree {
 	return here
 }
 
+// checkedOut is this repository as it is.
+func checkedOut(t *testing.T) tree {
+	t.Helper()
+	here, err := read("../..")
+	if err != nil {
+		skipWithout(t, err)
+	}
+	return here
+}
+
+// skipWithout skips a test that cannot be where git is missing, or this is no checkout of it. In CI it fails.
+func skipWithout(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
 // repository is a new repository of git with a tree in one commit.
 func repository(t *testing.T, content tree) string {
 	t.Helper()
 	root := t.TempDir()
+	if _, err := exec.LookPath("git"); err != nil {
+		skipWithout(t, err)
+	}
 	must(t, root, "init", "--quiet", "--initial-branch=main")
 	identify(t, root)
 	change(t, root, content, "Begin")
