@@ -32,7 +32,7 @@ func (t tree) freeModule(p plan) error {
 			return fmt.Errorf("%q cannot be a module: %s has a service %s", p.Many, name, p.Module)
 		}
 	}
-	for name := range t {
+	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if belongs(name, nil, p.Module) {
 			return fmt.Errorf("%q cannot be a module: make remove would take %s for a file of it; take a longer name, such as customer-%[1]s", p.Many, name)
 		}
@@ -45,7 +45,8 @@ func (t tree) freeModule(p plan) error {
 
 // freeResource refuses a resource whose path or words have another meaning already.
 func (t tree) freeResource(p plan) error {
-	for name, content := range t {
+	for _, name := range slices.Sorted(maps.Keys(t)) { // the same reason each time
+		content := t[name]
 		if ok, _ := path.Match("api/*/*/openapi.yaml", name); !ok {
 			continue
 		}
