@@ -135,6 +135,17 @@ func TestWhatBreaksCallersIsCaught(t *testing.T) {
 		{"an operation goes unsaid", patch, "    x-patch:\n      operationId: updateThing\n", "`PATCH /v1/things/{id}`: api removed without deprecation"},
 		{"a path has another name", "  /v1/things:\n", "  /v1/gadgets:\n", "`GET /v1/things`: api path removed without deprecation"},
 		{"a scope more is asked for", "oauth2: ['things:read']", "oauth2: ['things:read', 'things:write']", "the security scope `things:write` was added"},
+		{"an answer has another media type", "            application/json:\n              schema: {$ref: '#/components/schemas/ThingPage'}", "            application/hal+json:\n              schema: {$ref: '#/components/schemas/ThingPage'}", "`GET /v1/things`: media type `application/json` was changed"},
+		{"a request has another media type", "application/merge-patch+json", "application/json", "`PATCH /v1/things/{id}`: the media type `application/merge-patch+json` is no longer accepted"},
+		{"a status goes that tells something", "        '304':\n          description: What one has is current.\n          headers:\n            ETag: {$ref: '#/components/headers/ETag'}\n", "", "`GET /v1/things/{id}`: removed the non-success response with the status `304`"},
+		{"a number of a request is smaller", "price: {type: integer, format: int64, minimum: 1, maximum: 9007199254740991, ", "price: {type: integer, format: int32, minimum: 1, maximum: 9007199254740991, ", "the `price` request property `format` changed from `int64` to `int32`"},
+		{"a number of an answer is smaller", "price: {type: integer, format: int64, minimum: 1, maximum: 9007199254740991}", "price: {type: integer, format: int32, minimum: 1, maximum: 9007199254740991}", "the `price` response's property `format` was narrowed from `int64` to `int32`"},
+		{"a parameter is of another type of the clients", "schema: {type: string, format: uuid}", "schema: {type: string}", "`path` request parameter `id`"},
+		{"a field of an answer is of another type of the clients", "owner_id: {type: string, format: uuid}", "owner_id: {type: string}", "`owner_id`"},
+		{"a header of an answer is of another type", "    ETag:\n      description: The version of what is answered.\n      schema: {type: string}", "    ETag:\n      description: The version of what is answered.\n      schema: {type: integer}", "the `etag` response header's `type` changed from `string` to `integer`"},
+		{"a default is another one", "default: 20", "default: 10", "the `query` request parameter `limit`"},
+		{"a default goes", ", default: 20", "", "the `query` request parameter `limit`"},
+		{"names of one's own are refused", "additionalProperties: {type: string, maxLength: 500}", "additionalProperties: false", "`POST /v1/things`: the request (application/json)/labels has no names of the caller's own any more"},
 		{"a method of the clients has another name", "operationId: createThing", "operationId: sellThing", "`createThing` removed and replaced with `sellThing`"},
 		{"an operation is to go without a date", patch, patch + "      deprecated: true\n", "`PATCH /v1/things/{id}`: sunset date is missing for deprecated API"},
 		{"an operation is to go tomorrow", patch, patch + "      deprecated: true\n      " + day(1) + "\n", "is too small, must be at least `90` days from now"},
@@ -158,6 +169,20 @@ func TestWhatBreaksCallersIsCaught(t *testing.T) {
 	}
 }
 
+func TestATypeOfTheClientsThatHasAnotherNameIsCaught(t *testing.T) {
+	w := newWorld(t)
+	w.write(today, strings.ReplaceAll(w.read(today), "ThingPatch", "ThingChange"))
+	if out, err := w.run("breaking"); err == nil || !strings.Contains(out, "`components`: the schema `ThingPatch` is gone, a type of the clients") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	// With the only operation that used it, it goes.
+	w.edit(released, patch, patch+"      deprecated: true\n      "+day(-1)+"\n")
+	w.write(today, regexp.MustCompile(`(?s)    patch:\n.*?default: [^\n]+\n`).ReplaceAllString(w.read(today), ""))
+	if out, err := w.run("breaking"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestWhatBreaksNobodyPasses(t *testing.T) {
 	for _, c := range []struct{ name, old, new string }{
 		{"a field more in an answer", "        name: {type: string, nullable: true}\n", "        name: {type: string, nullable: true}\n        shop: {type: string}\n"},
@@ -165,6 +190,10 @@ func TestWhatBreaksNobodyPasses(t *testing.T) {
 		{"a value more that may be sent", "enum: [red, green, blue]", "enum: [red, green, blue, pink]"},
 		{"a parameter more that may be sent", "        - {$ref: '#/components/parameters/Limit'}\n", "        - {$ref: '#/components/parameters/Limit'}\n        - {name: shop, in: query, schema: {type: string}}\n"},
 		{"an operation more", patch, "    put:\n      operationId: putThing\n      responses: {'204': {description: Put.}}\n" + patch},
+		{"a default where there was none", "name: {type: string, minLength: 1, maxLength: 200}", "name: {type: string, minLength: 1, maxLength: 200, default: x}"},
+		{"a media type more for a request", "          application/merge-patch+json:\n", "          application/json:\n            schema: {$ref: '#/components/schemas/ThingPatch'}\n          application/merge-patch+json:\n"},
+		{"a status more", "        '304':\n", "        '410': {$ref: '#/components/responses/Problem'}\n        '304':\n"},
+		{"a schema more", "    Currency: {", "    Shop: {type: string}\n    Currency: {"},
 		{"other words", "summary: Sell a thing", "summary: Offer a thing"},
 		{"an operation is to go in half a year", patch, patch + "      deprecated: true\n      " + day(180) + "\n"},
 		{"an operation is to go later than said", sunset, day(1000)},

@@ -18,7 +18,8 @@ import (
 const noticeDays = "90"
 
 // severity is where we are stricter than oasdiff: what our callers may rely on and an OpenAPI document calls optional (a field that is not
-// required, a declared header), what goes without a date, and a method of the generated clients that gets another name.
+// required, a declared header, a status that tells something, a default), what goes without a date, and what generated clients name or type
+// in another way.
 //
 //go:embed severity.txt
 var severity []byte
@@ -83,6 +84,13 @@ func (d *oasdiff) changes(before, after string) ([]change, error) {
 	var list []change
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, fmt.Errorf("oasdiff answers something else than a list: %w", err)
+	}
+	if before != "" && after != "" {
+		more, err := beyond(before, after)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
 	}
 	slices.SortStableFunc(list, func(a, b change) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Operation, b.Operation), cmp.Compare(a.Text, b.Text))
