@@ -304,7 +304,7 @@ func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
 var operators = []string{
 	"identities:write",
 	// only with transactions:
-	"ledger:read", "ledger:write",
+	"ledger:read", "ledger:write", "ledger:admin",
 	// end transactions
 }
 

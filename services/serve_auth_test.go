@@ -62,7 +62,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 		// only with transactions:
 		{"unknown thing", "GET", "/v1/accounts/" + uuid.NewString(), ``, nil, 404, "not-found"},
 		{"wrong method", "DELETE", "/v1/accounts", ``, nil, 405, "method-not-allowed"},
-		{"no key", "POST", "/v1/transactions", `{}`, nil, 400, "idempotency-key-missing"},
+		{"no key", "POST", "/v1/transactions", `{"postings":[{"from":"` + uuid.NewString() + `","to":"` + uuid.NewString() + `","amount":1,"currency":"EUR"}]}`, nil, 400, "idempotency-key-missing"},
 		{"bad key", "POST", "/v1/transactions", `{"postings":[{"from":"` + uuid.NewString() + `","to":"` + uuid.NewString() + `","amount":1,"currency":"EUR"}]}`,
 			map[string]string{"Idempotency-Key": "a\x7fb"}, 400, "idempotency-key-invalid"},
 		{"too much money", "POST", "/v1/transactions", `{"postings":[{"from":"` + uuid.NewString() + `","to":"` + uuid.NewString() + `","amount":9007199254740992,"currency":"EUR"}]}`,

@@ -70,7 +70,7 @@ func (s *teller) open(p *person, a transactionsv1.NewAccount) uuid.UUID {
 
 func (s *teller) pay(p *person, key string, from, to uuid.UUID, amount int64) *transactionsv1.CreateTransactionResponse {
 	s.t.Helper()
-	resp, err := p.transactions().CreateTransactionWithResponse(s.t.Context(), &transactionsv1.CreateTransactionParams{IdempotencyKey: key},
+	resp, err := p.transactions().CreateTransactionWithResponse(s.t.Context(), &transactionsv1.CreateTransactionParams{IdempotencyKey: &key},
 		transactionsv1.NewTransaction{Postings: []transactionsv1.Posting{{From: from, To: to, Amount: amount, Currency: "EUR"}}})
 	s.must(err)
 	return resp

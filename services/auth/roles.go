@@ -23,7 +23,7 @@ var permissions = map[string][]string{
 	roleOperator: {
 		"identities:write",
 		// only with transactions:
-		"ledger:read", "ledger:write",
+		"ledger:read", "ledger:write", "ledger:admin",
 		// end transactions
 	},
 }

@@ -17,8 +17,12 @@ import (
 // customer is the kind of account that has an owner and cannot be overdrawn; the other kinds are the house's.
 const customer = "customer"
 
-// active is the status of an account that takes part; a frozen or closed one does not.
-const active = "active"
+// The statuses of an account. Only an active one takes part; a closed one never will again.
+const (
+	active = "active"
+	frozen = "frozen"
+	closed = "closed"
+)
 
 // maxMetadataName is how long a name in metadata may be, in bytes. A contract can bound the values only.
 const maxMetadataName = 100
@@ -91,6 +95,17 @@ func profileVersions(ifMatch string) []int64 {
 		}
 	}
 	return versions
+}
+
+// become says why the account cannot have another status; holds reports whether an open one is on either side of it.
+func (a account) become(status string, holds bool) *problem.Error {
+	switch {
+	case a.Status == closed && status != closed:
+		return problem.Conflict.New("account-not-active", "It is closed, for ever.")
+	case status == closed && (a.Posted != 0 || holds):
+		return problem.Conflict.New("account-has-balance", "There is money in it, or an open hold from it or for it.")
+	}
+	return nil
 }
 
 // notes is a change to what a person typed about an account. What is not set stays.

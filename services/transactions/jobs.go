@@ -7,10 +7,12 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// Keys are purged often and in small steps, so that no step holds its locks for long.
+// Keys are purged, and holds end, often and in small steps, so that no step holds its locks for long.
 const (
-	purgeEvery = 10 * time.Minute
-	purgeStep  = 1000
+	purgeEvery  = 10 * time.Minute
+	purgeStep   = 1000
+	expireEvery = time.Minute
+	expireStep  = 100
 )
 
 // purge forgets the idempotency keys whose time is over.
@@ -28,8 +30,30 @@ func newPurge() (river.JobArgs, *river.InsertOpts) { return purgeArgs{}, nil }
 
 // Work forgets until nothing is left to forget, or its time is over; the next run goes on.
 func (p *purge) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
+	return inSteps(ctx, purgeStep, p.store.purgeKeys)
+}
+
+// expire ends the holds whose time is over. A hold cannot be captured any more from that moment on; what it held is free when this has run.
+type expire struct {
+	river.WorkerDefaults[expireArgs]
+	store store
+}
+
+type expireArgs struct{}
+
+// Kind names the job in the queue.
+func (expireArgs) Kind() string { return "expire_holds" }
+
+func newExpire() (river.JobArgs, *river.InsertOpts) { return expireArgs{}, nil }
+
+// Work ends them all, as purge does.
+func (e *expire) Work(ctx context.Context, _ *river.Job[expireArgs]) error {
+	return inSteps(ctx, expireStep, e.store.expireHolds)
+}
+
+func inSteps(ctx context.Context, size int, step func(ctx context.Context, limit int) (int, error)) error {
 	for {
-		if n, err := p.store.purgeKeys(ctx, purgeStep); err != nil || n < purgeStep {
+		if n, err := step(ctx, size); err != nil || n < size {
 			return err
 		}
 	}

@@ -7,9 +7,10 @@
 // It calls users, to check the owner that an operator names for an account (owner_users.go).
 // end users
 //
-// The core path, to be read first: CreateTransaction in handlers.go asks newTransaction and newOrder (posting.go, idempotency.go) what
-// the caller wants, store.post (store_posting.go) takes the locks, books.post (posting.go) decides, store.post writes and answers.
-// Accounts and lists (account.go, store_accounts.go, store_history.go) and jobs.go stand beside it.
+// The core path, to be read first: CreateTransaction in handlers.go makes an order of what the caller wants (posting.go, order.go), which
+// waits in a queue (queue.go) until store.post (store_posting.go) takes a batch of them: it takes the locks, transfer.do (posting.go) decides,
+// it writes and answers. Reversals (reversal.go) and holds (hold.go, store_holds.go) are other orders on the same path; accounts and lists
+// (account.go, store_accounts.go, store_history.go) and jobs.go stand beside it.
 package transactions
 
 import (
@@ -29,8 +30,9 @@ import (
 
 // Module is the transactions module. Its methods are the operations of the contract.
 type Module struct {
-	store store
-	queue *jobs.Queue
+	store  store
+	orders *queue
+	queue  *jobs.Queue
 	// only with users:
 	users usersv1.ClientWithResponsesInterface
 	// end users
@@ -43,13 +45,17 @@ func New(db *pgxpool.Pool,
 	// end users
 	log *slog.Logger) (*Module, error) {
 	m := &Module{store: store{db}}
+	m.orders = newQueue(m.store.post)
 	// only with users:
 	m.users = users
 	// end users
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &purge{store: m.store})
+	river.AddWorker(kinds, &expire{store: m.store})
 	var err error
-	m.queue, err = jobs.New(db, "transactions", log, kinds, river.NewPeriodicJob(river.PeriodicInterval(purgeEvery), newPurge, nil))
+	m.queue, err = jobs.New(db, "transactions", log, kinds,
+		river.NewPeriodicJob(river.PeriodicInterval(purgeEvery), newPurge, nil),
+		river.NewPeriodicJob(river.PeriodicInterval(expireEvery), newExpire, nil))
 	if err != nil {
 		return nil, fmt.Errorf("transactions: %w", err)
 	}

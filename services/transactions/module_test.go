@@ -3,6 +3,7 @@ package transactions
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -65,8 +66,10 @@ func (w *world) actor(id uuid.UUID, scopes ...string) *actor {
 	return a
 }
 
-func (w *world) person() *actor   { return w.actor(newID()) }
-func (w *world) operator() *actor { return w.actor(newID(), "ledger:read", "ledger:write") }
+func (w *world) person() *actor { return w.actor(newID()) }
+func (w *world) operator() *actor {
+	return w.actor(newID(), "ledger:read", "ledger:write", "ledger:admin")
+}
 
 // open opens an account of the actor's.
 func (a *actor) open(currency string) uuid.UUID {
@@ -91,7 +94,7 @@ func (a *actor) outside(currency string) uuid.UUID {
 
 func (a *actor) post(key string, in transactionsv1.NewTransaction) *transactionsv1.CreateTransactionResponse {
 	a.t.Helper()
-	resp, err := a.CreateTransactionWithResponse(context.Background(), &transactionsv1.CreateTransactionParams{IdempotencyKey: key}, in)
+	resp, err := a.CreateTransactionWithResponse(context.Background(), &transactionsv1.CreateTransactionParams{IdempotencyKey: &key}, in)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -101,7 +104,7 @@ func (a *actor) post(key string, in transactionsv1.NewTransaction) *transactions
 // pay moves money or fails the test.
 func (a *actor) pay(from, to uuid.UUID, amount int64) transactionsv1.Transaction {
 	a.t.Helper()
-	resp := a.post(newID().String(), transfer(from, to, amount))
+	resp := a.post(newID().String(), payment(from, to, amount))
 	if resp.JSON201 == nil {
 		a.t.Fatalf("pay %d: %s", amount, resp.Body)
 	}
@@ -118,7 +121,7 @@ func (a *actor) posted(account uuid.UUID) int64 {
 	return resp.JSON200.Balance.Posted
 }
 
-func transfer(from, to uuid.UUID, amount int64) transactionsv1.NewTransaction {
+func payment(from, to uuid.UUID, amount int64) transactionsv1.NewTransaction {
 	return transactionsv1.NewTransaction{Postings: []transactionsv1.Posting{{From: from, To: to, Amount: amount, Currency: "EUR"}}}
 }
 
@@ -153,7 +156,7 @@ func TestStory(t *testing.T) {
 
 	world, his := operator.outside("EUR"), bob.open("EUR")
 	operator.pay(world, mine, 1000)
-	in := transfer(mine, his, 300)
+	in := payment(mine, his, 300)
 	in.Reference, in.Description, in.Metadata = new("rent 7"), new("Rent for July"), &transactionsv1.Metadata{"month": "7"}
 	paid := ann.post("rent-7", in)
 	if paid.StatusCode() != 201 || paid.Headers201.Location != "/v1/transactions/"+paid.JSON201.Id.String() {
@@ -289,14 +292,14 @@ func TestRefusals(t *testing.T) {
 	mine, mine2, his, dollars, world := ann.open("EUR"), ann.open("EUR"), bob.open("EUR"), ann.open("USD"), operator.outside("EUR")
 	operator.pay(world, mine, 100)
 	operator.pay(world, his, 100)
-	used := transfer(mine, mine2, 1)
+	used := payment(mine, mine2, 1)
 	used.Reference = new("used")
 	ann.post("first", used)
-	both := transfer(mine, his, 60)
+	both := payment(mine, his, 60)
 	both.Postings = append(both.Postings, both.Postings[0])
-	inDollars := transfer(mine, his, 1)
+	inDollars := payment(mine, his, 1)
 	inDollars.Postings[0].Currency = "USD"
-	tooMuch := transfer(mine, his, maxAmount)
+	tooMuch := payment(mine, his, maxAmount)
 	tooMuch.Postings = append(tooMuch.Postings, tooMuch.Postings[0])
 
 	for name, c := range map[string]struct {
@@ -305,24 +308,24 @@ func TestRefusals(t *testing.T) {
 		want int
 		code string
 	}{
-		"more than there is":              {ann, transfer(mine, his, 100), 422, "insufficient-funds"},
+		"more than there is":              {ann, payment(mine, his, 100), 422, "insufficient-funds"},
 		"two that are too much together":  {ann, both, 422, "insufficient-funds"},
-		"somebody else's money":           {ann, transfer(his, mine, 1), 404, "not-found"},
-		"a customer's, by an operator":    {operator, transfer(his, mine, 1), 404, "not-found"},
-		"the world's money":               {ann, transfer(world, mine, 1), 404, "not-found"},
-		"from nowhere":                    {ann, transfer(newID(), mine, 1), 404, "not-found"},
-		"to nowhere":                      {ann, transfer(mine, newID(), 1), 404, "not-found"},
-		"to itself":                       {ann, transfer(mine, mine, 1), 422, "same-account"},
-		"to an account of other money":    {ann, transfer(mine, dollars, 1), 422, "currency-mismatch"},
-		"from an account of other money":  {ann, transfer(dollars, mine, 1), 422, "currency-mismatch"},
+		"somebody else's money":           {ann, payment(his, mine, 1), 404, "not-found"},
+		"a customer's, by an operator":    {operator, payment(his, mine, 1), 404, "not-found"},
+		"the world's money":               {ann, payment(world, mine, 1), 404, "not-found"},
+		"from nowhere":                    {ann, payment(newID(), mine, 1), 404, "not-found"},
+		"to nowhere":                      {ann, payment(mine, newID(), 1), 404, "not-found"},
+		"to itself":                       {ann, payment(mine, mine, 1), 422, "same-account"},
+		"to an account of other money":    {ann, payment(mine, dollars, 1), 422, "currency-mismatch"},
+		"from an account of other money":  {ann, payment(dollars, mine, 1), 422, "currency-mismatch"},
 		"money that neither account has":  {ann, inDollars, 422, "currency-mismatch"},
 		"a reference that is used":        {ann, used, 409, "reference-already-used"},
 		"amounts that cannot be summed":   {ann, tooMuch, 422, "validation-failed"},
-		"a balance that cannot be kept":   {operator, transfer(world, mine, maxAmount), 422, "validation-failed"},
-		"nothing":                         {ann, transfer(mine, his, 0), 422, "validation-failed"},
-		"a negative amount":               {ann, transfer(mine, his, -5), 422, "validation-failed"},
+		"a balance that cannot be kept":   {operator, payment(world, mine, maxAmount), 422, "validation-failed"},
+		"nothing":                         {ann, payment(mine, his, 0), 422, "validation-failed"},
+		"a negative amount":               {ann, payment(mine, his, -5), 422, "validation-failed"},
 		"no postings":                     {ann, transactionsv1.NewTransaction{Postings: []transactionsv1.Posting{}}, 422, "validation-failed"},
-		"an amount no JSON number can be": {ann, transfer(mine, his, maxAmount+1), 422, "validation-failed"},
+		"an amount no JSON number can be": {ann, payment(mine, his, maxAmount+1), 422, "validation-failed"},
 	} {
 		resp := c.who.post("refusal "+name, c.in)
 		if resp.StatusCode() != c.want || codeOf(resp.Body) != c.code {
@@ -336,7 +339,7 @@ func TestRefusals(t *testing.T) {
 	// The reference is its creator's own, and a refused order does not use it up.
 	his2 := bob.open("EUR")
 	for _, amount := range []int64{101, 1} {
-		in := transfer(his, his2, amount)
+		in := payment(his, his2, amount)
 		in.Reference = new("used")
 		if resp := bob.post("his "+newID().String(), in); (resp.StatusCode() == 201) != (amount == 1) {
 			t.Errorf("bob pays %d: %s", amount, resp.Body)
@@ -350,12 +353,119 @@ func TestFrozenAccountsTakeNoPart(t *testing.T) {
 	cold, warm, world := ann.open("EUR"), ann.open("EUR"), operator.outside("EUR")
 	operator.pay(world, cold, 10)
 	operator.pay(world, warm, 10)
-	if _, err := w.db.Owner().Exec(t.Context(), `update transactions.balances set status = 'frozen' where account_id = $1`, cold); err != nil {
-		t.Fatal(err)
+	if resp, err := operator.FreezeAccountWithResponse(t.Context(), cold); err != nil || resp.JSON200 == nil || resp.JSON200.Status != "frozen" {
+		t.Fatalf("freeze: %v %s", err, resp.Body)
 	}
-	for name, in := range map[string]transactionsv1.NewTransaction{"from": transfer(cold, warm, 1), "to": transfer(warm, cold, 1)} {
+	for name, in := range map[string]transactionsv1.NewTransaction{"from": payment(cold, warm, 1), "to": payment(warm, cold, 1)} {
 		if resp := ann.post(name, in); codeOf(resp.Body) != "account-not-active" || resp.StatusCode() != 409 {
 			t.Errorf("%s a frozen account: %s", name, resp.Body)
+		}
+	}
+}
+
+func TestAccountsAreClosedWhenNothingIsLeftInThem(t *testing.T) {
+	w := newWorld(t)
+	ann, bob, operator := w.person(), w.person(), w.operator()
+	mine, his, world := ann.open("EUR"), bob.open("EUR"), operator.outside("EUR")
+	status := func(change func(ctx context.Context, id uuid.UUID, more ...transactionsv1.RequestEditorFn) (*http.Response, error), id uuid.UUID) string {
+		t.Helper()
+		resp, err := change(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var body struct{ Status, Code string }
+		if text, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 {
+			return codeOf(text)
+		} else if err := json.Unmarshal(text, &body); err != nil {
+			t.Fatal(err)
+		}
+		return body.Status
+	}
+	by := func(a *actor) *transactionsv1.Client { return a.ClientInterface.(*transactionsv1.Client) }
+	want := func(what, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	operator.pay(world, mine, 10)
+	want("by its owner", status(by(ann).CloseAccount, mine), "insufficient-scope")
+	want("with money in it", status(by(operator).CloseAccount, mine), "account-has-balance")
+	id := ann.held(mine, his, 10)
+	want("with a hold for it", status(by(operator).CloseAccount, his), "account-has-balance")
+	bob.void(id)
+	ann.pay(mine, his, 10)
+	for range 2 {
+		want("frozen", status(by(operator).FreezeAccount, mine), "frozen")
+	}
+	want("frozen and empty", status(by(operator).CloseAccount, mine), "closed")
+	want("closed again", status(by(operator).CloseAccount, mine), "closed")
+	want("unfrozen", status(by(operator).UnfreezeAccount, mine), "account-not-active")
+	want("frozen when closed", status(by(operator).FreezeAccount, mine), "account-not-active")
+	want("nobody's", status(by(operator).FreezeAccount, newID()), "not-found")
+	if resp := bob.post("back", payment(his, mine, 1)); codeOf(resp.Body) != "account-not-active" {
+		t.Errorf("a closed account is paid: %s", resp.Body)
+	}
+	if resp, err := ann.ListEntriesWithResponse(t.Context(), mine, nil); err != nil || resp.JSON200 == nil || len(resp.JSON200.Data) != 2 {
+		t.Errorf("its statement: %v %s", err, resp.Body)
+	}
+}
+
+func TestADryRunChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	ann, operator := w.person(), w.operator()
+	mine, other, world := ann.open("EUR"), ann.open("EUR"), operator.outside("EUR")
+	operator.pay(world, mine, 10)
+	try := func(in transactionsv1.NewTransaction) *transactionsv1.CreateTransactionResponse {
+		t.Helper()
+		resp, err := ann.CreateTransactionWithResponse(t.Context(), &transactionsv1.CreateTransactionParams{DryRun: new(true)}, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	in := payment(mine, other, 10)
+	in.Reference = new("r")
+	for range 2 { // the reference stays free
+		if resp := try(in); resp.JSON200 == nil || resp.JSON200.Postings[0].Amount != 10 || *resp.JSON200.Reference != "r" {
+			t.Errorf("%s", resp.Body)
+		}
+	}
+	if resp := try(payment(mine, other, 11)); codeOf(resp.Body) != "insufficient-funds" {
+		t.Errorf("too much: %s", resp.Body)
+	}
+	ann.wantBalance(mine, 10, 0)
+	if resp := ann.post("real", in); resp.JSON201 == nil {
+		t.Errorf("in earnest: %s", resp.Body)
+	}
+	if resp := try(in); codeOf(resp.Body) != "insufficient-funds" {
+		t.Errorf("again: %s", resp.Body)
+	}
+	for name, key := range map[string]*string{"without a key": nil, "with an empty one": new("")} {
+		resp, err := ann.CreateTransactionWithResponse(t.Context(), &transactionsv1.CreateTransactionParams{IdempotencyKey: key}, in)
+		if err != nil || resp.StatusCode() != 400 {
+			t.Errorf("in earnest, %s: %v %s", name, err, resp.Body)
+		}
+	}
+}
+
+// Modules have no id of their own, and their keys and references are not each other's.
+func TestModulesKeepTheirKeysApart(t *testing.T) {
+	w := newWorld(t)
+	operator := w.operator()
+	from, to := operator.outside("EUR"), operator.outside("EUR")
+	for _, name := range []string{"shop", "payroll"} {
+		c, err := transactionsv1.NewClientWithResponses(w.URL, transactionsv1.WithHTTPClient(
+			w.As(authn.Principal{Subject: name, ClientID: name, Scopes: []string{"transactions:write", "ledger:write"}})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := payment(from, to, 1)
+		in.Reference = new("same")
+		resp, err := c.CreateTransactionWithResponse(t.Context(), &transactionsv1.CreateTransactionParams{IdempotencyKey: new("same")}, in)
+		if err != nil || resp.JSON201 == nil || resp.HTTPResponse.Header.Get("Idempotent-Replayed") != "" {
+			t.Errorf("%s: %v %s", name, err, resp.Body)
 		}
 	}
 }
@@ -391,7 +501,7 @@ func TestPaging(t *testing.T) {
 	}
 	world := operator.outside("EUR")
 	for range 4 { // two entries of one transaction in the account, then one
-		in := transfer(world, accounts[0], 1)
+		in := payment(world, accounts[0], 1)
 		in.Postings = append(in.Postings, in.Postings[0])
 		operator.post(newID().String(), in)
 		operator.pay(world, accounts[0], 1)

@@ -24,6 +24,8 @@ type transaction struct {
 	OccurredAt  time.Time // for information only
 	CreatedAt   time.Time
 	CreatedBy   uuid.UUID
+	Reverses    *uuid.UUID // the transaction that this one takes back
+	ReversedBy  *uuid.UUID // the one that takes this one back
 }
 
 // posting moves an amount from one account to another, so a transaction of postings always balances.
@@ -106,53 +108,116 @@ func (t transaction) reference() (r reference, ok bool) {
 	return reference{t.CreatedBy, *t.Reference}, true
 }
 
-// books is what a batch of transactions is decided on: running balances by account, and the references that are used up.
-type books struct {
-	balances map[uuid.UUID]balance
-	used     map[reference]bool
+// accounts are those that the postings name.
+func (t transaction) accounts() (ids []uuid.UUID) {
+	for _, p := range t.Postings {
+		ids = append(ids, p.From, p.To)
+	}
+	return ids
 }
 
-// post puts t into the books, or says why not and leaves them as they were. operator: the caller may move the house's money.
-func (b books) post(t transaction, operator bool) ([]entry, *problem.Error) {
-	draft := map[uuid.UUID]balance{}
+// books is what a batch of orders is decided on: how things stand under the locks, and after what was decided so far.
+type books struct {
+	balances map[uuid.UUID]balance
+	holds    map[uuid.UUID]hold
+	used     map[reference]bool
+	reversed map[uuid.UUID]bool // transactions that were taken back
+	moved    map[uuid.UUID]bool // accounts whose balance is another one now
+	now      time.Time          // the database's; known where there are holds
+}
+
+// complete reports whether the books show all that is needed.
+func (b books) complete(n needs) bool {
+	for _, id := range n.accounts {
+		if _, shown := b.balances[id]; !shown {
+			return false
+		}
+	}
+	for _, id := range n.holds {
+		if _, shown := b.holds[id]; !shown {
+			return false
+		}
+	}
+	return true
+}
+
+// draft are balances as a deed would leave them.
+type draft map[uuid.UUID]balance
+
+// keep makes the draft count.
+func (b books) keep(d draft) {
+	for id, after := range d {
+		b.balances[id], b.moved[id] = after, true
+	}
+}
+
+// terms are what a sort of transaction may do.
+type terms struct {
+	debit  func(from balance) bool // whose accounts it may take from
+	frozen bool                    // it moves what was promised before the account was frozen
+}
+
+// post puts the postings of t into the draft, or says why not. The draft is worth nothing then.
+func (b books) post(t transaction, d draft, allowed terms) ([]entry, *problem.Error) {
 	find := func(id uuid.UUID) (balance, bool) {
-		if found, ok := draft[id]; ok {
+		if found, ok := d[id]; ok {
 			return found, true
 		}
 		found, ok := b.balances[id]
 		return found, ok
 	}
-	var entries []entry
+	entries := make([]entry, 0, 2*len(t.Postings))
 	for i, p := range t.Postings {
 		if p.From == p.To {
 			return nil, refuse(problem.Invalid, "same-account", "is where the money comes from", i, "to")
 		}
 		from, known := find(p.From)
-		if !known || !mayDebit(from, t.CreatedBy, operator) {
+		if !known || !allowed.debit(from) {
 			return nil, refuse(problem.NotFound, "not-found", "is not there, or not yours to debit", i, "from")
 		}
 		to, known := find(p.To)
 		if !known {
 			return nil, refuse(problem.NotFound, "not-found", "is not there", i, "to")
 		}
-		if e := p.move(&from, &to, i); e != nil {
+		if e := p.move(&from, &to, i, allowed.frozen); e != nil {
 			return nil, e
 		}
-		draft[p.From], draft[p.To] = from, to
+		d[p.From], d[p.To] = from, to
 		entries = append(entries,
 			entry{t.ID, 2*i + 1, p.From, -p.Amount, p.Currency, from.Posted, from.EntryVersion},
 			entry{t.ID, 2*i + 2, p.To, p.Amount, p.Currency, to.Posted, to.EntryVersion})
 	}
+	return entries, nil
+}
+
+// transfer is the deed of moving money as somebody says.
+type transfer struct {
+	transaction
+	operator bool // the caller may move the house's money
+}
+
+func (t transfer) needs() needs {
+	n := needs{accounts: t.accounts()}
+	if name, ok := t.reference(); ok {
+		n.reference = &name
+	}
+	return n
+}
+
+func (t transfer) do(b books) (done, *problem.Error) {
+	d := draft{}
+	entries, e := b.post(t.transaction, d, terms{debit: func(from balance) bool { return mayDebit(from, t.CreatedBy, t.operator) }})
+	if e != nil {
+		return done{}, e
+	}
 	if name, ok := t.reference(); ok {
 		if b.used[name] {
-			return nil, problem.Conflict.New("reference-already-used", "You have used this reference before; it is used once, for ever.")
+			return done{}, problem.Conflict.New("reference-already-used", "You have used this reference before; it is used once, for ever.")
 		}
 		b.used[name] = true
 	}
-	for id, after := range draft {
-		b.balances[id] = after
-	}
-	return entries, nil
+	b.keep(d)
+	return done{transaction: &t.transaction, entries: entries}, nil
 }
 
 // mayDebit: customers move their own money and nobody else's; the house's accounts are moved by operators.
@@ -164,15 +229,15 @@ func mayDebit(from balance, caller uuid.UUID, operator bool) bool {
 }
 
 // move takes the i-th posting from one balance to the other.
-func (p posting) move(from, to *balance, i int) *problem.Error {
+func (p posting) move(from, to *balance, i int, frozen bool) *problem.Error {
 	switch {
 	case from.Currency != p.Currency:
 		return refuse(problem.Invalid, "currency-mismatch", "is an account of another currency", i, "from")
 	case to.Currency != p.Currency:
 		return refuse(problem.Invalid, "currency-mismatch", "is an account of another currency", i, "to")
-	case from.Status != active:
+	case from.Status != active && !frozen:
 		return refuse(problem.Conflict, "account-not-active", "is frozen or closed", i, "from")
-	case to.Status != active:
+	case to.Status != active && !frozen:
 		return refuse(problem.Conflict, "account-not-active", "is frozen or closed", i, "to")
 	}
 	left, ok := add(from.Posted, -p.Amount)
@@ -190,17 +255,22 @@ func (p posting) move(from, to *balance, i int) *problem.Error {
 }
 
 var refusals = map[string]string{
-	"not-found":          "An account of the postings is not there.",
-	"same-account":       "Money cannot move from an account to itself.",
-	"currency-mismatch":  "Both accounts of a posting have its currency.",
-	"account-not-active": "An account of the postings takes no part at the moment.",
-	"insufficient-funds": "There is not enough money in an account.",
+	"not-found":           "An account that is named is not there.",
+	"same-account":        "Money cannot move from an account to itself.",
+	"currency-mismatch":   "Both accounts have the currency of what moves.",
+	"account-not-active":  "An account that is named takes no part at the moment.",
+	"insufficient-funds":  "There is not enough money in an account.",
+	"amount-exceeds-hold": "No more can be taken than is held.",
 }
 
 // refuse says what is wrong with one part of the i-th posting.
 func refuse(kind problem.Kind, code, detail string, i int, part string) *problem.Error {
-	return kind.New(code, refusals[code]).With(
-		problem.Field{Pointer: fmt.Sprintf("/postings/%d/%s", i, part), Code: code, Detail: detail})
+	return refuseAt(kind, code, detail, fmt.Sprintf("/postings/%d/%s", i, part))
+}
+
+// refuseAt says what is wrong with one part of the body.
+func refuseAt(kind problem.Kind, code, detail, pointer string) *problem.Error {
+	return kind.New(code, refusals[code]).With(problem.Field{Pointer: pointer, Code: code, Detail: detail})
 }
 
 // api is the transaction as the contract has it.
@@ -212,5 +282,15 @@ func (t transaction) api() transactionsv1.Transaction {
 	return transactionsv1.Transaction{
 		Id: t.ID, Kind: transactionsv1.TransactionKind(t.Kind), Postings: postings, Reference: t.Reference, Description: t.Description,
 		Metadata: t.Metadata, OccurredAt: t.OccurredAt.UTC(), CreatedAt: t.CreatedAt.UTC(), CreatedBy: t.CreatedBy,
+		Reverses: t.Reverses, ReversedBy: t.ReversedBy,
+	}
+}
+
+// preview is the transaction as it would be posted.
+func (t transaction) preview() transactionsv1.TransactionPreview {
+	a := t.api()
+	return transactionsv1.TransactionPreview{
+		Kind: transactionsv1.TransactionPreviewKind(a.Kind), Postings: a.Postings, Reference: a.Reference, Description: a.Description,
+		Metadata: a.Metadata, OccurredAt: a.OccurredAt,
 	}
 }

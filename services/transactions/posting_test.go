@@ -1,6 +1,7 @@
 package transactions
 
 import (
+	"maps"
 	"math"
 	"testing"
 	"time"
@@ -39,7 +40,8 @@ func TestDecide(t *testing.T) {
 			return b
 		}
 		return books{
-			used: map[reference]bool{{ann, "used"}: true},
+			moved: map[uuid.UUID]bool{},
+			used:  map[reference]bool{{ann, "used"}: true},
 			balances: map[uuid.UUID]balance{
 				purse: account(purse, &ann, customer, "EUR", 100, 30), jar: account(jar, &ann, customer, "EUR", 0, 0),
 				his: account(his, &bob, customer, "EUR", maxAmount, 0), world: account(world, nil, "external", "EUR", 0, 0),
@@ -78,28 +80,32 @@ func TestDecide(t *testing.T) {
 		if c.name != "" {
 			transaction.Reference = &c.name
 		}
-		entries, e := b.post(transaction, c.operator)
-		got := ""
-		if e != nil {
-			got = e.Code
+		got, e := transfer{transaction, c.operator}.do(b)
+		if code := codeOfError(e); code != c.want {
+			t.Errorf("%s: got %q, want %q", name, code, c.want)
 		}
-		if got != c.want {
-			t.Errorf("%s: got %q, want %q", name, got, c.want)
-		}
-		if e != nil && (!same(b, before) || entries != nil) {
+		if e != nil && (!same(b, before) || got.entries != nil) {
 			t.Errorf("%s: a refusal changes the books", name)
 		}
-		checkEntries(t, name, b, before, entries)
+		checkEntries(t, name, b, before, got.entries)
 	}
+}
+
+// codeOfError is what a refusal is called, "" for none.
+func codeOfError(e *problem.Error) string {
+	if e == nil {
+		return ""
+	}
+	return e.Code
 }
 
 func same(a, b books) bool {
 	for id, x := range a.balances {
-		if y := b.balances[id]; x.Posted != y.Posted || x.EntryVersion != y.EntryVersion {
+		if y := b.balances[id]; x.Posted != y.Posted || x.Held != y.Held || x.EntryVersion != y.EntryVersion {
 			return false
 		}
 	}
-	return len(a.used) == len(b.used)
+	return len(a.used) == len(b.used) && len(a.reversed) == len(b.reversed) && len(a.moved) == len(b.moved) && maps.Equal(a.holds, b.holds)
 }
 
 // checkEntries: entries sum to zero, number the account's versions without a hole, and lead from the balance before to the one after.
@@ -129,13 +135,13 @@ func checkEntries(t *testing.T, name string, after, before books, entries []entr
 func TestEachStatusButActiveIsRefused(t *testing.T) {
 	from, to := balance{Kind: "external", Currency: "EUR", Status: active}, balance{Kind: "external", Currency: "EUR", Status: active}
 	p := posting{newID(), newID(), 1, "EUR"}
-	for _, status := range []string{"frozen", "closed"} {
+	for _, status := range []string{frozen, closed} {
 		cold := from
 		cold.Status = status
-		if e := p.move(&cold, &to, 0); e == nil || e.Code != "account-not-active" || e.Fields[0].Pointer != "/postings/0/from" {
+		if e := p.move(&cold, &to, 0, false); e == nil || e.Code != "account-not-active" || e.Fields[0].Pointer != "/postings/0/from" {
 			t.Errorf("from a %s account: %v", status, e)
 		}
-		if e := p.move(&from, &cold, 3); e == nil || e.Kind != problem.Conflict || e.Fields[0].Pointer != "/postings/3/to" {
+		if e := p.move(&from, &cold, 3, false); e == nil || e.Kind != problem.Conflict || e.Fields[0].Pointer != "/postings/3/to" {
 			t.Errorf("to a %s account: %v", status, e)
 		}
 	}

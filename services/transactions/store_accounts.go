@@ -48,7 +48,11 @@ func (s store) createAccount(ctx context.Context, a account) error {
 
 // account returns one account that v may see.
 func (s store) account(ctx context.Context, id uuid.UUID, v viewer) (account, error) {
-	rows, _ := s.db.Query(ctx, selectAccounts+` where a.id = $1 and ($3 or a.owner_id = $2)`, id, v.id, v.all)
+	return accountIn(ctx, s.db, id, v)
+}
+
+func accountIn(ctx context.Context, db postgres.DB, id uuid.UUID, v viewer) (account, error) {
+	rows, _ := db.Query(ctx, selectAccounts+` where a.id = $1 and ($3 or a.owner_id = $2)`, id, v.id, v.all)
 	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[account])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, problem.NotFound.New("not-found", "There is no such account.")
@@ -82,5 +86,32 @@ func (s store) updateNotes(ctx context.Context, id uuid.UUID, v viewer, versions
 	if err == nil && changed.RowsAffected() == 0 {
 		return a, problem.PreconditionFailed.New("precondition-failed", "It has changed since; read it again.")
 	}
+	return a, err
+}
+
+// setStatus freezes, unfreezes or closes an account. Under its lock nothing moves and no hold comes to be.
+func (s store) setStatus(ctx context.Context, id uuid.UUID, status string) (a account, err error) {
+	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select from balances where account_id = $1 for no key update`, id); err != nil {
+			return err
+		}
+		if a, err = accountIn(ctx, tx, id, viewer{all: true}); err != nil || a.Status == status {
+			return err
+		}
+		var holds bool
+		row := tx.QueryRow(ctx, `select exists (select from holds where status = 'open' and account_id = $1)
+			or exists (select from holds where status = 'open' and destination_account_id = $1)`, id)
+		if err := row.Scan(&holds); err != nil {
+			return err
+		}
+		if refusal := a.become(status, holds); refusal != nil {
+			return refusal
+		}
+		if _, err := tx.Exec(ctx, `update balances set status = $2, version = version + 1, updated_at = clock_timestamp() where account_id = $1`, id, status); err != nil {
+			return err
+		}
+		a, err = accountIn(ctx, tx, id, viewer{all: true})
+		return err
+	})
 	return a, err
 }

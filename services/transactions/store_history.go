@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
-	"example.com/groundwork/pkg/problem"
 )
 
 // line is an entry as a statement shows it.
@@ -39,13 +38,15 @@ func (l line) api() transactionsv1.Entry {
 // columns and parts read a transaction t as a whole. Its postings are its entries, two by two.
 const (
 	columns = `
-	t.id, t.kind, t.occurred_at, t.created_at, t.created_by, r.reference, n.description, coalesce(n.metadata, '{}') as metadata,
+	t.id, t.kind, t.occurred_at, t.created_at, t.created_by, v.original_id as reverses, w.reversal_id as reversed_by, r.reference, n.description, coalesce(n.metadata, '{}') as metadata,
 	(select jsonb_agg(jsonb_build_object('from', d.account_id, 'to', c.account_id, 'amount', c.amount, 'currency', c.currency) order by d.seq)
 	 from entries d join entries c on c.transaction_id = d.transaction_id and c.seq = d.seq + 1
 	 where d.transaction_id = t.id and d.seq % 2 = 1) as postings`
 	parts = `
 	left join transaction_notes n on n.transaction_id = t.id
-	left join transaction_references r on r.transaction_id = t.id`
+	left join transaction_references r on r.transaction_id = t.id
+	left join transaction_reversals v on v.reversal_id = t.id
+	left join transaction_reversals w on w.original_id = t.id`
 )
 
 // transaction returns one transaction that v may see: made by them, or in or out of an account of theirs.
@@ -57,7 +58,7 @@ func (s store) transaction(ctx context.Context, id uuid.UUID, v viewer) (transac
 		id, v.id, v.all)
 	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[transaction])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return t, problem.NotFound.New("not-found", "There is no such transaction.")
+		return t, errNoTransaction
 	}
 	return t, err
 }

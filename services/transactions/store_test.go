@@ -60,11 +60,25 @@ func (b *bank) order(key string, from, to uuid.UUID, amount int64) *order {
 	if key == "" {
 		key = id.String()
 	}
-	tr, err := newTransaction(id, now, b.owner, transfer(from, to, amount))
+	tr, err := newTransaction(id, now, b.owner, payment(from, to, amount))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	o, err := newOrder(tr, true, key, &request.Info{ID: "test"})
+	return b.orderOf(transfer{tr, true}, key)
+}
+
+// named is the payment under a reference.
+func named(o *order, reference string) *order {
+	t := o.deed.(transfer)
+	t.Reference = &reference
+	o.deed = t
+	return o
+}
+
+// orderOf has a deed done for the owner. All have the same fingerprint.
+func (b *bank) orderOf(d deed, key string) *order {
+	b.t.Helper()
+	o, err := newOrder(d, b.owner, key, &request.Info{ID: "test"}, http.StatusCreated, http.Header{}, struct{}{})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -103,6 +117,10 @@ func (b *bank) audit() {
 			group by b.account_id having b.entry_version <> count(e) or b.entry_version <> coalesce(max(e.account_version), 0)`,
 		"each entry goes on from the one before": `select from (select balance_after - amount as before,
 			lag(balance_after, 1, 0) over (partition by account_id order by account_version) as after from entries) s where before <> after`,
+		"what is held is the sum of the open holds": `select from balances b left join holds h on h.account_id = b.account_id and h.status = 'open'
+			group by b.account_id having b.held <> coalesce(sum(h.amount), 0)`,
+		"a capture moves what it says": `select from holds h left join entries e on e.transaction_id = h.transaction_id and e.seq = 1
+			where h.status = 'captured' and (e.amount is distinct from -h.captured_amount or e.account_id <> h.account_id)`,
 		"no customer is overdrawn": `select from balances where floor is not null and posted - held < floor`,
 	} {
 		var broken int
@@ -155,7 +173,7 @@ func TestOpposingTransfersNeverDeadlock(t *testing.T) {
 			from, to := b.accounts[(n+i)%4], b.accounts[(n+i+1+i%3)%4]
 			batch := []*order{b.order("", from, to, 1), b.order("", to, from, 1)}
 			for place, name := range []string{"x", "y"} { // the same references for all, in both orders
-				batch[(place+n)%2].Reference = new(fmt.Sprint(name, i))
+				named(batch[(place+n)%2], fmt.Sprint(name, i))
 			}
 			for _, o := range b.store.post(t.Context(), batch) {
 				if code := o.answer.code; o.err != nil || code != "" && code != "reference-already-used" {
@@ -186,7 +204,7 @@ func TestOneKeyOneEffect(t *testing.T) {
 	var mu sync.Mutex
 	bodies, statuses := map[string]int{}, map[int]int{}
 	together(50, func(int) {
-		resp := owner.post("the one", transfer(b.accounts[0], b.accounts[1], 7))
+		resp := owner.post("the one", payment(b.accounts[0], b.accounts[1], 7))
 		mu.Lock()
 		defer mu.Unlock()
 		statuses[resp.StatusCode()]++
@@ -208,8 +226,8 @@ func TestReplays(t *testing.T) {
 	from, to := b.accounts[0], b.accounts[1]
 	const mark = "Idempotent-Replayed"
 
-	first := owner.post("good", transfer(from, to, 10))
-	again := owner.post(`"good"`, transfer(from, to, 10))
+	first := owner.post("good", payment(from, to, 10))
+	again := owner.post(`"good"`, payment(from, to, 10))
 	for _, name := range []string{"Content-Type", "Location"} {
 		if first.HTTPResponse.Header.Get(name) == "" || first.HTTPResponse.Header.Get(name) != again.HTTPResponse.Header.Get(name) {
 			t.Errorf("%s: %q, then %q", name, first.HTTPResponse.Header.Get(name), again.HTTPResponse.Header.Get(name))
@@ -221,30 +239,30 @@ func TestReplays(t *testing.T) {
 	if b.balance(from) != 90 {
 		t.Errorf("a replay moved money: %d", b.balance(from))
 	}
-	if other := owner.post("good", transfer(from, to, 11)); other.StatusCode() != 422 || codeOf(other.Body) != "idempotency-key-reused" {
+	if other := owner.post("good", payment(from, to, 11)); other.StatusCode() != 422 || codeOf(other.Body) != "idempotency-key-reused" {
 		t.Errorf("another body: %s", other.Body)
 	}
-	if theirs := stranger.post("good", transfer(from, to, 10)); codeOf(theirs.Body) != "not-found" || theirs.HTTPResponse.Header.Get(mark) != "" {
+	if theirs := stranger.post("good", payment(from, to, 10)); codeOf(theirs.Body) != "not-found" || theirs.HTTPResponse.Header.Get(mark) != "" {
 		t.Errorf("somebody else's key: %s", theirs.Body)
 	}
 
-	refused := owner.post("poor", transfer(from, to, 1000))
+	refused := owner.post("poor", payment(from, to, 1000))
 	b.must(b.order("", b.outside, from, 5000))
-	again = owner.post("poor", transfer(from, to, 1000))
+	again = owner.post("poor", payment(from, to, 1000))
 	if refused.StatusCode() != 422 || string(refused.Body) != string(again.Body) || again.HTTPResponse.Header.Get(mark) != "true" ||
 		again.HTTPResponse.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("what was refused stays refused:\n%s%s", refused.Body, again.Body)
 	}
 
-	bad := transfer(from, to, 1)
+	bad := payment(from, to, 1)
 	bad.Metadata = &transactionsv1.Metadata{"": "no name"}
 	if resp := owner.post("typo", bad); codeOf(resp.Body) != "validation-failed" {
 		t.Errorf("a mistake: %s", resp.Body)
 	}
-	if resp := owner.post("typo", transfer(from, to, 1)); resp.StatusCode() != 201 {
+	if resp := owner.post("typo", payment(from, to, 1)); resp.StatusCode() != 201 {
 		t.Errorf("a mistake does not use up its key: %s", resp.Body)
 	}
-	if resp := operator.post(strings.Repeat("k", 256), transfer(from, to, 1)); codeOf(resp.Body) != "idempotency-key-invalid" {
+	if resp := operator.post(strings.Repeat("k", 256), payment(from, to, 1)); codeOf(resp.Body) != "idempotency-key-invalid" {
 		t.Errorf("a long key: %s", resp.Body)
 	}
 	b.audit()
@@ -254,7 +272,6 @@ func TestBatch(t *testing.T) {
 	b := newBank(t, 3, 10)
 	old := b.order("old", b.accounts[0], b.accounts[1], 1)
 	b.must(old)
-	ref := func(o *order, name string) *order { o.Reference = &name; return o }
 	other := b.order("old", b.accounts[0], b.accounts[1], 1)
 	other.fingerprint = [32]byte{1}
 	replay := b.order("old", b.accounts[0], b.accounts[1], 1)
@@ -269,9 +286,9 @@ func TestBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := b.store.post(t.Context(), []*order{
-		ref(b.order("too much", b.accounts[0], b.accounts[1], 10), "r"), // refused: its reference stays free
-		ref(b.order("r", b.accounts[0], b.accounts[1], 9), "r"),
-		ref(b.order("r again", b.accounts[1], b.accounts[0], 1), "r"),
+		named(b.order("too much", b.accounts[0], b.accounts[1], 10), "r"), // refused: its reference stays free
+		named(b.order("r", b.accounts[0], b.accounts[1], 9), "r"),
+		named(b.order("r again", b.accounts[1], b.accounts[0], 1), "r"),
 		b.order("on what came in", b.accounts[1], b.accounts[2], 20),
 		b.order("too much by now", b.accounts[1], b.accounts[2], 1),
 		b.order("busy", b.accounts[2], b.accounts[0], 1),
@@ -309,11 +326,62 @@ func TestBusyAccountsSaySo(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `select from balances where account_id = $1 for no key update`, b.accounts[0]); err != nil {
 		t.Fatal(err)
 	}
-	resp := b.actor(b.owner).post("busy", transfer(b.accounts[0], b.accounts[1], 1))
+	resp := b.actor(b.owner).post("busy", payment(b.accounts[0], b.accounts[1], 1))
 	if resp.StatusCode() != 503 || codeOf(resp.Body) != "ledger-busy" || resp.HTTPResponse.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", resp.StatusCode(), resp.Body)
 	}
 }
+
+// Whoever shares a batch with a payment from an account that somebody sits on waits for it once, and is posted.
+func TestNeighboursOfABusyAccountArePosted(t *testing.T) {
+	b := newBank(t, 4, 10)
+	tx, err := b.store.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), `select from balances where account_id = $1 for no key update`, b.accounts[0]); err != nil {
+		t.Fatal(err)
+	}
+	busy, free := b.order("", b.accounts[0], b.accounts[1], 1), b.order("", b.accounts[2], b.accounts[3], 1)
+	got := b.store.post(t.Context(), []*order{busy, free})
+	if code := problem.From(got[0].err).Code; code != "ledger-busy" {
+		t.Errorf("the busy one: %v", got[0].err)
+	}
+	if got[1].err != nil || got[1].answer.Status != http.StatusCreated {
+		t.Errorf("its neighbour: %v %s", got[1].err, got[1].answer.Body)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.must(busy) // its key was not used up
+	b.audit()
+}
+
+// One order that breaks the database's rules, or the program's, breaks nobody else's.
+func TestAPoisonedOrderIsAloneWithIt(t *testing.T) {
+	b := newBank(t, 4, 100)
+	if _, err := b.db.Owner().Exec(t.Context(), `alter table transactions.entries add constraint poison check (abs(amount) <> 66)`); err != nil {
+		t.Fatal(err)
+	}
+	var orders []*order
+	for i := range 9 {
+		orders = append(orders, b.order("", b.accounts[i%2], b.accounts[2+i%2], int64(i+1)))
+	}
+	orders[3], orders[7] = b.order("", b.accounts[0], b.accounts[1], 66), b.orderOf(panics{}, "panics")
+	for i, out := range b.store.post(t.Context(), orders) {
+		poisoned := i == 3 || i == 7
+		if poisoned != problem.Is(out.err, problem.Internal) || !poisoned && out.answer.Status != http.StatusCreated {
+			t.Errorf("order %d: %v %s", i, out.err, out.answer.Body)
+		}
+	}
+	b.audit()
+}
+
+type panics struct{}
+
+func (panics) needs() needs                    { return needs{} }
+func (panics) do(books) (done, *problem.Error) { panic("a mistake of ours") }
 
 func TestACallerWhoLeavesUndoesNothing(t *testing.T) {
 	b := newBank(t, 2, 10)
@@ -325,20 +393,25 @@ func TestACallerWhoLeavesUndoesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, leave := context.WithCancel(authn.With(t.Context(), authn.Principal{UserID: b.owner}))
-	in := transfer(b.accounts[0], b.accounts[1], 4)
-	posted := make(chan error)
+	in := payment(b.accounts[0], b.accounts[1], 4)
+	answered := make(chan error)
+	params := transactionsv1.CreateTransactionParams{IdempotencyKey: new("left")}
 	go func() {
-		_, err := b.CreateTransaction(ctx, transactionsv1.CreateTransactionRequestObject{
-			Params: transactionsv1.CreateTransactionParams{IdempotencyKey: "left"}, Body: &in})
-		posted <- err
+		_, err := b.CreateTransaction(ctx, transactionsv1.CreateTransactionRequestObject{Params: params, Body: &in})
+		answered <- err
 	}()
 	time.Sleep(100 * time.Millisecond) // it waits for the lock by now
 	leave()
+	if err := <-answered; !problem.Is(err, problem.ClientGone) {
+		t.Errorf("the caller left: %v", err)
+	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-posted; err != nil || b.balance(b.accounts[1]) != 14 {
-		t.Errorf("the caller left: %v, balance %d", err, b.balance(b.accounts[1]))
+	// Who asks again under the key gets what was posted, whether it is on its way yet or not.
+	again, err := b.CreateTransaction(context.WithoutCancel(ctx), transactionsv1.CreateTransactionRequestObject{Params: params, Body: &in})
+	if a, ok := again.(answer); err != nil || !ok || a.Status != http.StatusCreated || !a.replayed || b.balance(b.accounts[1]) != 14 {
+		t.Errorf("asked again: %v, %v, balance %d", again, err, b.balance(b.accounts[1]))
 	}
 }
 
