@@ -71,6 +71,7 @@ var exceptions = []exception{
 	{"paths are plural nouns in kebab-case", "/v1/accounts/{id}/close", "a transition with rules of its own, not a field to write"},
 	{"paths are plural nouns in kebab-case", "/v1/holds/{id}/capture", "a transition with rules of its own, not a field to write"},
 	{"paths are plural nouns in kebab-case", "/v1/holds/{id}/void", "a transition with rules of its own, not a field to write"},
+	{"paths are plural nouns in kebab-case", "/v1/ledger/integrity", "there is one ledger"},
 	{"paths are plural nouns in kebab-case", "/v1/transactions/{id}/reversal", "there is one at the most"},
 	{"money is an integer beside its currency", "POST /v1/holds/{id}/capture amount", "of the hold, which has a currency"},
 	{"a POST of money has an Idempotency-Key", "POST /v1/transactions", "a dry run has none; the handler refuses anything else without"},

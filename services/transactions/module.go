@@ -10,7 +10,7 @@
 // The core path, to be read first: CreateTransaction in handlers.go makes an order of what the caller wants (posting.go, order.go), which
 // waits in a queue (queue.go) until store.post (store_posting.go) takes a batch of them: it takes the locks, transfer.do (posting.go) decides,
 // it writes and answers. Reversals (reversal.go) and holds (hold.go, store_holds.go) are other orders on the same path; accounts and lists
-// (account.go, store_accounts.go, store_history.go) and jobs.go stand beside it.
+// (account.go, store_accounts.go, store_history.go), jobs.go, and the checks of all that must hold (integrity.go, store_integrity.go) stand beside it.
 package transactions
 
 import (
@@ -52,10 +52,14 @@ func New(db *pgxpool.Pool,
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &purge{store: m.store})
 	river.AddWorker(kinds, &expire{store: m.store})
-	var err error
-	m.queue, err = jobs.New(db, "transactions", log, kinds,
+	checks, err := newCheck(m.store, log)
+	if err != nil {
+		return nil, fmt.Errorf("transactions: %w", err)
+	}
+	river.AddWorker(kinds, checks)
+	m.queue, err = jobs.New(db, "transactions", log, kinds, append(integrityJobs(),
 		river.NewPeriodicJob(river.PeriodicInterval(purgeEvery), newPurge, nil),
-		river.NewPeriodicJob(river.PeriodicInterval(expireEvery), newExpire, nil))
+		river.NewPeriodicJob(river.PeriodicInterval(expireEvery), newExpire, nil))...)
 	if err != nil {
 		return nil, fmt.Errorf("transactions: %w", err)
 	}
@@ -71,5 +75,5 @@ func (m *Module) Routes(r chi.Router) {
 		transactionsv1.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
 }
 
-// Jobs is the module's background work: forgetting idempotency keys.
+// Jobs is the module's background work: forgetting idempotency keys, ending holds, checking the ledger.
 func (m *Module) Jobs() *jobs.Queue { return m.queue }

@@ -90,6 +90,27 @@ func (e HoldStatus) Valid() bool {
 	}
 }
 
+// Defines values for IntegrityRunStatus.
+const (
+	IntegrityRunStatusFailed  IntegrityRunStatus = "failed"
+	IntegrityRunStatusPassed  IntegrityRunStatus = "passed"
+	IntegrityRunStatusRunning IntegrityRunStatus = "running"
+)
+
+// Valid indicates whether the value is a known member of the IntegrityRunStatus enum.
+func (e IntegrityRunStatus) Valid() bool {
+	switch e {
+	case IntegrityRunStatusFailed:
+		return true
+	case IntegrityRunStatusPassed:
+		return true
+	case IntegrityRunStatusRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TransactionKind.
 const (
 	TransactionKindCapture  TransactionKind = "capture"
@@ -265,6 +286,40 @@ type HoldCapture struct {
 
 // HoldStatus defines model for HoldStatus.
 type HoldStatus string
+
+// IntegrityFailure defines model for IntegrityFailure.
+type IntegrityFailure struct {
+	// Examples A few of them: ids of accounts, transactions or holds, a currency, a key's path, a table.
+	Examples []string `json:"examples"`
+
+	// Found In how many places it does not.
+	Found int `json:"found"`
+
+	// Invariant Example: I3
+	Invariant string `json:"invariant"`
+
+	// Rule What has to hold.
+	Rule string `json:"rule"`
+}
+
+// IntegrityRun defines model for IntegrityRun.
+type IntegrityRun struct {
+	// Checks How many were made.
+	Checks int `json:"checks"`
+
+	// Failures What does not hold, if anything.
+	Failures   []IntegrityFailure `json:"failures"`
+	FinishedAt *time.Time         `json:"finished_at,omitempty"`
+	Id         openapi_types.UUID `json:"id"`
+
+	// IsFull Over all of history; else over what changed since the run before.
+	IsFull    bool               `json:"is_full"`
+	StartedAt time.Time          `json:"started_at"`
+	Status    IntegrityRunStatus `json:"status"`
+}
+
+// IntegrityRunStatus defines model for IntegrityRun.Status.
+type IntegrityRunStatus string
 
 // Metadata Up to 20 short strings of your own.
 type Metadata map[string]string
@@ -472,6 +527,12 @@ type CaptureHoldParams struct {
 type VoidHoldParams struct {
 	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string.
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key"`
+}
+
+// GetIntegrityParams defines parameters for GetIntegrity.
+type GetIntegrityParams struct {
+	// IfNoneMatch The `ETag` one has; 304 when it still holds.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // ListTransactionsParams defines parameters for ListTransactions.
@@ -712,6 +773,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/holds/{id}/void (the `VoidHold` operationId).
 	VoidHold(ctx context.Context, id Id, params *VoidHoldParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetIntegrity Read the last integrity run
+	//
+	// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+	//
+	// Corresponds with GET /v1/ledger/integrity (the `GetIntegrity` operationId).
+	GetIntegrity(ctx context.Context, params *GetIntegrityParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartIntegrity Start an integrity run over all of history
+	//
+	// It runs in the background. While one runs, that one is answered and no other is started.
+	//
+	// Corresponds with POST /v1/ledger/integrity (the `StartIntegrity` operationId).
+	StartIntegrity(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTransactions List the transactions of one account, newest first
 	//
@@ -1025,6 +1100,40 @@ func (c *Client) CaptureHold(ctx context.Context, id Id, params *CaptureHoldPara
 // Corresponds with POST /v1/holds/{id}/void (the `VoidHold` operationId).
 func (c *Client) VoidHold(ctx context.Context, id Id, params *VoidHoldParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewVoidHoldRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetIntegrity Read the last integrity run
+//
+// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+//
+// Corresponds with GET /v1/ledger/integrity (the `GetIntegrity` operationId).
+func (c *Client) GetIntegrity(ctx context.Context, params *GetIntegrityParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetIntegrityRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartIntegrity Start an integrity run over all of history
+//
+// It runs in the background. While one runs, that one is answered and no other is started.
+//
+// Corresponds with POST /v1/ledger/integrity (the `StartIntegrity` operationId).
+func (c *Client) StartIntegrity(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartIntegrityRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1721,6 +1830,75 @@ func NewVoidHoldRequest(server string, id Id, params *VoidHoldParams) (*http.Req
 	return req, nil
 }
 
+// NewGetIntegrityRequest constructs an http.Request for the GetIntegrity method
+func NewGetIntegrityRequest(server string, params *GetIntegrityParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/ledger/integrity")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewStartIntegrityRequest constructs an http.Request for the StartIntegrity method
+func NewStartIntegrityRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/ledger/integrity")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListTransactionsRequest constructs an http.Request for the ListTransactions method
 func NewListTransactionsRequest(server string, params *ListTransactionsParams) (*http.Request, error) {
 	var err error
@@ -2141,6 +2319,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/holds/{id}/void (the `VoidHold` operationId).
 	VoidHoldWithResponse(ctx context.Context, id Id, params *VoidHoldParams, reqEditors ...RequestEditorFn) (*VoidHoldResponse, error)
+
+	// GetIntegrityWithResponse Read the last integrity run
+	//
+	// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/ledger/integrity (the `GetIntegrity` operationId).
+	GetIntegrityWithResponse(ctx context.Context, params *GetIntegrityParams, reqEditors ...RequestEditorFn) (*GetIntegrityResponse, error)
+
+	// StartIntegrityWithResponse Start an integrity run over all of history
+	//
+	// It runs in the background. While one runs, that one is answered and no other is started.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/ledger/integrity (the `StartIntegrity` operationId).
+	StartIntegrityWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*StartIntegrityResponse, error)
 
 	// ListTransactionsWithResponse List the transactions of one account, newest first
 	//
@@ -2862,6 +3058,123 @@ func (r VoidHoldResponse) ContentType() string {
 	return ""
 }
 
+// GetIntegrityResponse200Headers the declared response headers of an HTTP 200 response for GetIntegrity
+type GetIntegrityResponse200Headers struct {
+	ETag string
+}
+
+// GetIntegrityResponse304Headers the declared response headers of an HTTP 304 response for GetIntegrity
+type GetIntegrityResponse304Headers struct {
+	ETag string
+}
+
+type GetIntegrityResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *IntegrityRun
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetIntegrityResponse200Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *GetIntegrityResponse304Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetIntegrityResponse) GetJSON200() *IntegrityRun {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetIntegrityResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetIntegrityResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetIntegrityResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetIntegrityResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetIntegrityResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartIntegrityResponse202Headers the declared response headers of an HTTP 202 response for StartIntegrity
+type StartIntegrityResponse202Headers struct {
+	Location string
+}
+
+type StartIntegrityResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *IntegrityRun
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *StartIntegrityResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r StartIntegrityResponse) GetJSON202() *IntegrityRun {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartIntegrityResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartIntegrityResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartIntegrityResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartIntegrityResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartIntegrityResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListTransactionsResponse200Headers the declared response headers of an HTTP 200 response for ListTransactions
 type ListTransactionsResponse200Headers struct {
 	Link string
@@ -3316,6 +3629,36 @@ func (c *ClientWithResponses) VoidHoldWithResponse(ctx context.Context, id Id, p
 		return nil, err
 	}
 	return ParseVoidHoldResponse(rsp)
+}
+
+// GetIntegrityWithResponse Read the last integrity run
+//
+// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/ledger/integrity (the `GetIntegrity` operationId).
+func (c *ClientWithResponses) GetIntegrityWithResponse(ctx context.Context, params *GetIntegrityParams, reqEditors ...RequestEditorFn) (*GetIntegrityResponse, error) {
+	rsp, err := c.GetIntegrity(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetIntegrityResponse(rsp)
+}
+
+// StartIntegrityWithResponse Start an integrity run over all of history
+//
+// It runs in the background. While one runs, that one is answered and no other is started.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/ledger/integrity (the `StartIntegrity` operationId).
+func (c *ClientWithResponses) StartIntegrityWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*StartIntegrityResponse, error) {
+	rsp, err := c.StartIntegrity(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartIntegrityResponse(rsp)
 }
 
 // ListTransactionsWithResponse List the transactions of one account, newest first
@@ -3983,6 +4326,111 @@ func ParseVoidHoldResponse(rsp *http.Response) (*VoidHoldResponse, error) {
 	return response, nil
 }
 
+// ParseGetIntegrityResponse parses an HTTP response from a GetIntegrityWithResponse call
+func ParseGetIntegrityResponse(rsp *http.Response) (*GetIntegrityResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetIntegrityResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest IntegrityRun
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetIntegrityResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 304:
+		var headers GetIntegrityResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers304 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseStartIntegrityResponse parses an HTTP response from a StartIntegrityWithResponse call
+func ParseStartIntegrityResponse(rsp *http.Response) (*StartIntegrityResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartIntegrityResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest IntegrityRun
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers StartIntegrityResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListTransactionsResponse parses an HTTP response from a ListTransactionsWithResponse call
 func ParseListTransactionsResponse(rsp *http.Response) (*ListTransactionsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4199,6 +4647,12 @@ type ServerInterface interface {
 	// VoidHold Let go of what is held
 	// (POST /v1/holds/{id}/void)
 	VoidHold(w http.ResponseWriter, r *http.Request, id Id, params VoidHoldParams)
+	// GetIntegrity Read the last integrity run
+	// (GET /v1/ledger/integrity)
+	GetIntegrity(w http.ResponseWriter, r *http.Request, params GetIntegrityParams)
+	// StartIntegrity Start an integrity run over all of history
+	// (POST /v1/ledger/integrity)
+	StartIntegrity(w http.ResponseWriter, r *http.Request)
 	// ListTransactions List the transactions of one account, newest first
 	// (GET /v1/transactions)
 	ListTransactions(w http.ResponseWriter, r *http.Request, params ListTransactionsParams)
@@ -4286,6 +4740,18 @@ func (_ Unimplemented) CaptureHold(w http.ResponseWriter, r *http.Request, id Id
 // VoidHold Let go of what is held
 // (POST /v1/holds/{id}/void)
 func (_ Unimplemented) VoidHold(w http.ResponseWriter, r *http.Request, id Id, params VoidHoldParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetIntegrity Read the last integrity run
+// (GET /v1/ledger/integrity)
+func (_ Unimplemented) GetIntegrity(w http.ResponseWriter, r *http.Request, params GetIntegrityParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// StartIntegrity Start an integrity run over all of history
+// (POST /v1/ledger/integrity)
+func (_ Unimplemented) StartIntegrity(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -4822,6 +5288,61 @@ func (siw *ServerInterfaceWrapper) VoidHold(w http.ResponseWriter, r *http.Reque
 	handler.ServeHTTP(w, r)
 }
 
+// GetIntegrity operation middleware
+func (siw *ServerInterfaceWrapper) GetIntegrity(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetIntegrityParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetIntegrity(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StartIntegrity operation middleware
+func (siw *ServerInterfaceWrapper) StartIntegrity(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StartIntegrity(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTransactions operation middleware
 func (siw *ServerInterfaceWrapper) ListTransactions(w http.ResponseWriter, r *http.Request) {
 
@@ -5175,6 +5696,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/holds/{id}/void", wrapper.VoidHold)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/ledger/integrity", wrapper.GetIntegrity)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/ledger/integrity", wrapper.StartIntegrity)
 	})
 
 	return r
@@ -5749,6 +6276,113 @@ func (response VoidHolddefaultApplicationProblemPlusJSONResponse) VisitVoidHoldR
 	return err
 }
 
+type GetIntegrityRequestObject struct {
+	Params GetIntegrityParams
+}
+
+type GetIntegrityResponseObject interface {
+	VisitGetIntegrityResponse(w http.ResponseWriter) error
+}
+
+type GetIntegrity200ResponseHeaders struct {
+	ETag string
+}
+
+type GetIntegrity200JSONResponse struct {
+	Body    IntegrityRun
+	Headers GetIntegrity200ResponseHeaders
+}
+
+func (response GetIntegrity200JSONResponse) VisitGetIntegrityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIntegrity304ResponseHeaders struct {
+	ETag string
+}
+
+type GetIntegrity304Response struct {
+	Headers GetIntegrity304ResponseHeaders
+}
+
+func (response GetIntegrity304Response) VisitGetIntegrityResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetIntegritydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetIntegritydefaultApplicationProblemPlusJSONResponse) VisitGetIntegrityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartIntegrityRequestObject struct {
+}
+
+type StartIntegrityResponseObject interface {
+	VisitStartIntegrityResponse(w http.ResponseWriter) error
+}
+
+type StartIntegrity202ResponseHeaders struct {
+	Location string
+}
+
+type StartIntegrity202JSONResponse struct {
+	Body    IntegrityRun
+	Headers StartIntegrity202ResponseHeaders
+}
+
+func (response StartIntegrity202JSONResponse) VisitStartIntegrityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartIntegritydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartIntegritydefaultApplicationProblemPlusJSONResponse) VisitStartIntegrityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTransactionsRequestObject struct {
 	Params ListTransactionsParams
 }
@@ -5983,6 +6617,12 @@ type StrictServerInterface interface {
 	// VoidHold Let go of what is held
 	// (POST /v1/holds/{id}/void)
 	VoidHold(ctx context.Context, request VoidHoldRequestObject) (VoidHoldResponseObject, error)
+	// GetIntegrity Read the last integrity run
+	// (GET /v1/ledger/integrity)
+	GetIntegrity(ctx context.Context, request GetIntegrityRequestObject) (GetIntegrityResponseObject, error)
+	// StartIntegrity Start an integrity run over all of history
+	// (POST /v1/ledger/integrity)
+	StartIntegrity(ctx context.Context, request StartIntegrityRequestObject) (StartIntegrityResponseObject, error)
 	// ListTransactions List the transactions of one account, newest first
 	// (GET /v1/transactions)
 	ListTransactions(ctx context.Context, request ListTransactionsRequestObject) (ListTransactionsResponseObject, error)
@@ -6373,6 +7013,56 @@ func (sh *strictHandler) VoidHold(w http.ResponseWriter, r *http.Request, id Id,
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(VoidHoldResponseObject); ok {
 		if err := validResponse.VisitVoidHoldResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetIntegrity operation middleware
+func (sh *strictHandler) GetIntegrity(w http.ResponseWriter, r *http.Request, params GetIntegrityParams) {
+	var request GetIntegrityRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetIntegrity(ctx, request.(GetIntegrityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetIntegrity")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetIntegrityResponseObject); ok {
+		if err := validResponse.VisitGetIntegrityResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartIntegrity operation middleware
+func (sh *strictHandler) StartIntegrity(w http.ResponseWriter, r *http.Request) {
+	var request StartIntegrityRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StartIntegrity(ctx, request.(StartIntegrityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartIntegrity")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StartIntegrityResponseObject); ok {
+		if err := validResponse.VisitStartIntegrityResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

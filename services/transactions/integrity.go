@@ -1,0 +1,180 @@
+package transactions
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	transactionsv1 "example.com/groundwork/api/transactions/v1"
+	"example.com/groundwork/pkg/etag"
+)
+
+const (
+	checkEvery   = 5 * time.Minute
+	checkAllAt   = 3 // o'clock, UTC
+	checkOverlap = 10 * time.Minute
+	checkTimeout = 30 * time.Minute // of one run; the statements of the checks have it, too
+	keepRuns     = 30 * 24 * time.Hour
+)
+
+// integrityRun is one run over what must always hold.
+type integrityRun struct {
+	ID         uuid.UUID
+	IsFull     bool
+	StartedAt  time.Time
+	FinishedAt *time.Time
+	Checks     int
+	Failures   []integrityFailure
+}
+
+// integrityFailure is one thing that does not hold.
+type integrityFailure struct {
+	Invariant string   `json:"invariant"`
+	Rule      string   `json:"rule"`
+	Found     int      `json:"found"`
+	Examples  []string `json:"examples"`
+}
+
+func (r integrityRun) status() transactionsv1.IntegrityRunStatus {
+	switch {
+	case r.FinishedAt == nil:
+		return transactionsv1.IntegrityRunStatusRunning
+	case len(r.Failures) > 0:
+		return transactionsv1.IntegrityRunStatusFailed
+	}
+	return transactionsv1.IntegrityRunStatusPassed
+}
+
+// tag is the run's ETag: a run changes once, when it is finished.
+func (r integrityRun) tag() string {
+	return etag.Of(r.ID.String() + "." + strconv.FormatBool(r.FinishedAt != nil))
+}
+
+// api is the run as the contract has it.
+func (r integrityRun) api() transactionsv1.IntegrityRun {
+	failures := []transactionsv1.IntegrityFailure{}
+	for _, f := range r.Failures {
+		failures = append(failures, transactionsv1.IntegrityFailure{Invariant: f.Invariant, Rule: f.Rule, Found: f.Found, Examples: f.Examples})
+	}
+	return transactionsv1.IntegrityRun{
+		Id: r.ID, IsFull: r.IsFull, Status: r.status(), StartedAt: r.StartedAt.UTC(), FinishedAt: r.FinishedAt, Checks: r.Checks, Failures: failures,
+	}
+}
+
+// GetIntegrity reads the last run.
+func (m *Module) GetIntegrity(ctx context.Context, r transactionsv1.GetIntegrityRequestObject) (transactionsv1.GetIntegrityResponseObject, error) {
+	run, err := m.store.lastRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if etag.None(r.Params.IfNoneMatch, run.tag()) {
+		return transactionsv1.GetIntegrity304Response{Headers: transactionsv1.GetIntegrity304ResponseHeaders{ETag: run.tag()}}, nil
+	}
+	return transactionsv1.GetIntegrity200JSONResponse{Body: run.api(), Headers: transactionsv1.GetIntegrity200ResponseHeaders{ETag: run.tag()}}, nil
+}
+
+// StartIntegrity starts a run over everything.
+func (m *Module) StartIntegrity(ctx context.Context, _ transactionsv1.StartIntegrityRequestObject) (transactionsv1.StartIntegrityResponseObject, error) {
+	id, now, err := stamp()
+	if err != nil {
+		return nil, err
+	}
+	run, err := m.store.startRun(ctx, integrityRun{ID: id, IsFull: true, StartedAt: now}, m.queue)
+	if err != nil {
+		return nil, err
+	}
+	return transactionsv1.StartIntegrity202JSONResponse{
+		Body: run.api(), Headers: transactionsv1.StartIntegrity202ResponseHeaders{Location: "/v1/ledger/integrity"},
+	}, nil
+}
+
+// check is the job that makes a run.
+type check struct {
+	river.WorkerDefaults[checkArgs]
+	store    store
+	log      *slog.Logger
+	failures metric.Int64Gauge
+}
+
+// checkArgs name the run that somebody started; without an id the run is the job's own.
+type checkArgs struct {
+	RunID  uuid.UUID `json:"run_id"`
+	IsFull bool      `json:"is_full"`
+}
+
+// Kind names the job in the queue.
+func (checkArgs) Kind() string { return "check_integrity" }
+
+func newCheck(s store, log *slog.Logger) (*check, error) {
+	failures, err := otel.Meter("transactions").Int64Gauge("ledger.integrity.failures",
+		metric.WithDescription("In how many places an invariant of the ledger does not hold, by the last run."))
+	return &check{store: s, log: log, failures: failures}, err
+}
+
+// Timeout is longer than that of other jobs: a run over everything reads everything.
+func (*check) Timeout(*river.Job[checkArgs]) time.Duration { return checkTimeout }
+
+// Work makes the run, and tells where the ledger does not add up: in the log, in a metric, and to who asks for the run.
+func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
+	run := integrityRun{ID: job.Args.RunID, IsFull: job.Args.IsFull}
+	if run.ID == uuid.Nil {
+		var err error
+		if run.ID, run.StartedAt, err = stamp(); err != nil {
+			return err
+		}
+		if run, err = c.store.startRun(ctx, run, nil); err != nil {
+			return err
+		}
+	}
+	since, err := c.store.checkedUntil(ctx)
+	if err != nil {
+		return err
+	}
+	if run.IsFull {
+		since = time.Time{}
+	}
+	for _, i := range invariants {
+		run.Checks++
+		found, examples, err := c.store.broken(ctx, i.sql, since)
+		if err != nil {
+			return fmt.Errorf("check %s, %s: %w", i.name, i.rule, err)
+		}
+		c.failures.Record(ctx, int64(found), metric.WithAttributes(attribute.String("invariant", i.name), attribute.String("rule", i.rule)))
+		if found > 0 {
+			run.Failures = append(run.Failures, integrityFailure{i.name, i.rule, found, examples})
+			c.log.ErrorContext(ctx, "the ledger does not add up", "invariant", i.name, "rule", i.rule, "found", found, "examples", examples)
+		}
+	}
+	return c.store.finishRun(ctx, run)
+}
+
+// nightly is the schedule of what is done once a day.
+type nightly struct{}
+
+// Next returns the next time at which it is checkAllAt o'clock.
+func (nightly) Next(now time.Time) time.Time {
+	next := time.Date(now.UTC().Year(), now.UTC().Month(), now.UTC().Day(), checkAllAt, 0, 0, 0, time.UTC)
+	if !next.After(now) {
+		next = next.AddDate(0, 0, 1)
+	}
+	return next
+}
+
+// integrityJobs are the runs that start by themselves.
+func integrityJobs() []*river.PeriodicJob {
+	of := func(full bool) river.PeriodicJobConstructor {
+		return func() (river.JobArgs, *river.InsertOpts) { return checkArgs{IsFull: full}, nil }
+	}
+	return []*river.PeriodicJob{
+		river.NewPeriodicJob(river.PeriodicInterval(checkEvery), of(false), nil),
+		river.NewPeriodicJob(nightly{}, of(true), nil),
+	}
+}

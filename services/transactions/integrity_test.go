@@ -1,0 +1,198 @@
+package transactions
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+
+	transactionsv1 "example.com/groundwork/api/transactions/v1"
+)
+
+// busyBank is a bank in which everything has happened that a ledger knows.
+func busyBank(t *testing.T) (b *bank, paid, reversed, held, captured uuid.UUID) {
+	t.Helper()
+	b = newBank(t, 3, 1000)
+	owner, operator := b.actor(b.owner), b.operator()
+	paid = owner.pay(b.accounts[0], b.accounts[1], 100).Id
+	owner.pay(b.accounts[1], b.accounts[2], 50)
+	resp := operator.reverse("back", owner.pay(b.accounts[0], b.accounts[2], 7).Id)
+	if resp.JSON201 == nil {
+		t.Fatalf("%s", resp.Body)
+	}
+	held = owner.held(b.accounts[0], b.accounts[1], 20)
+	taken := owner.capture(owner.held(b.accounts[0], b.accounts[1], 30), new(int64(10)))
+	if taken.JSON200 == nil {
+		t.Fatalf("%s", taken.Body)
+	}
+	owner.void(owner.held(b.accounts[0], b.accounts[1], 1))
+	owner.post("refused", payment(b.accounts[0], b.accounts[1], 1_000_000))
+	return b, paid, resp.JSON201.Id, held, *taken.JSON200.TransactionId
+}
+
+// broken are the invariants that a run finds broken.
+func (b *bank) broken(full bool) (names []string) {
+	b.t.Helper()
+	c, err := newCheck(b.store, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := c.Work(b.t.Context(), &river.Job[checkArgs]{Args: checkArgs{IsFull: full}}); err != nil {
+		b.t.Fatal(err)
+	}
+	run, err := b.store.lastRun(b.t.Context())
+	if err != nil || run.FinishedAt == nil || run.IsFull != full || run.Checks != len(invariants) {
+		b.t.Fatalf("the run: %+v, %v", run, err)
+	}
+	for _, f := range run.Failures {
+		if f.Found == 0 || len(f.Examples) == 0 {
+			b.t.Errorf("%s says where in %d places: %q", f.Invariant, f.Found, f.Examples)
+		}
+		names = append(names, f.Invariant)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Somebody with every right changes the tables by hand, past every constraint. Each change is found, by the run over everything and by the
+// one over what is recent.
+func TestPlantedCorruptionIsFound(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sql  string // with the ids of what happened as %[1]s …: paid, reversal, held, captured, account
+		want []string
+	}{
+		"nothing":                      {"select", nil},
+		"a balance is raised":          {"update balances set posted = posted + 1, updated_at = now() where account_id = '%[5]s'", []string{"I2", "I3"}},
+		"money moves without entries":  {"update balances set posted = posted + case account_id when '%[5]s' then 1 else -1 end, updated_at = now() where account_id in ('%[5]s', (select account_id from balances where floor is null))", []string{"I3"}},
+		"a balance is overdrawn":       {"update balances set held = 5000 where account_id = '%[5]s'", []string{"I5", "I6"}},
+		"a hold is forgotten":          {"update balances set held = 0 where account_id = '%[5]s'", []string{"I5"}},
+		"a hold is open again":         {"update holds set status = 'open', captured_amount = null, transaction_id = null where transaction_id = '%[4]s'", []string{"I5", "I7"}},
+		"a capture took more":          {"update holds set captured_amount = captured_amount + 1 where transaction_id = '%[4]s'", []string{"I7"}},
+		"an entry is deleted":          {"delete from entries where transaction_id = '%[1]s' and seq = 1", []string{"I1", "I3", "I4"}},
+		"an entry is changed":          {"update entries set amount = amount - 1 where transaction_id = '%[1]s' and seq = 1", []string{"I1", "I3"}},
+		"both entries are changed":     {"update entries set amount = amount * 2 where transaction_id = '%[1]s'", []string{"I3"}},
+		"the newest entries go":        {"delete from entries e using (select account_id, max(account_version) as v from entries group by 1) n where e.account_id = n.account_id and e.account_version = n.v", []string{"I1", "I3", "I7", "I8"}},
+		"a version is skipped":         {"update entries set account_version = account_version + 100 where account_id = '%[5]s' and account_version > 1", []string{"I3", "I4"}},
+		"a transaction has no entries": {"delete from entries where transaction_id = '%[1]s'", []string{"I1", "I3", "I4"}},
+		"a reversal is forgotten":      {"delete from transaction_reversals", []string{"I8"}},
+		"a reversal is of another":     {"update transaction_reversals set original_id = '%[1]s'", []string{"I8"}},
+		"two keys have one effect":     {"insert into idempotency_keys select principal_id, 'other', fingerprint, status, headers, body, created_at, expires_at from idempotency_keys where headers ? 'Location' limit 1", []string{"I9"}},
+		"an effect of a key is gone":   {"update idempotency_keys set headers = '{\"Location\": [\"/v1/holds/01900000-0000-7000-8000-000000000000\"]}' where key = (select min(key) from idempotency_keys where headers ? 'Location')", []string{"I9"}},
+		"history is unlocked":          {"grant update (amount) on entries to groundwork_transactions", []string{"I11"}},
+		"a trigger is gone":            {"drop trigger transaction_references_append_only on transaction_references", []string{"I11"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, paid, reversal, held, captured := busyBank(t)
+			owner := b.db.Owner()
+			exec := func(sql string) {
+				t.Helper()
+				if _, err := owner.Exec(t.Context(), sql); err != nil {
+					t.Fatalf("%v: %s", err, sql)
+				}
+			}
+			if got := b.broken(false); got != nil {
+				t.Fatalf("before: %q", got)
+			}
+			exec("set search_path to transactions")
+			var rules string
+			if err := owner.QueryRow(t.Context(), `
+				select string_agg(format('alter table %I drop constraint if exists %I cascade;', conrelid::regclass, conname), ' ')
+				from pg_constraint where connamespace = 'transactions'::regnamespace and contype in ('c', 'f', 'u', 'p')
+				and conrelid in ('balances'::regclass, 'entries'::regclass, 'holds'::regclass, 'transaction_reversals'::regclass)`).Scan(&rules); err != nil {
+				t.Fatal(err)
+			}
+			exec(rules)
+			tables := []string{"entries", "holds", "transactions", "transaction_reversals"}
+			for _, table := range tables {
+				exec("alter table " + table + " disable trigger user")
+			}
+			exec(fmt.Sprintf(c.sql+" -- %[1]s %[2]s %[3]s %[4]s %[5]s", paid, reversal, held, captured, b.accounts[0]))
+			for _, table := range tables {
+				exec("alter table " + table + " enable trigger user")
+			}
+			for _, full := range []bool{false, true} {
+				if got := b.broken(full); !slices.Equal(got, c.want) {
+					t.Errorf("full %v: found %q, want %q", full, got, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestARunIsStartedAndRead(t *testing.T) {
+	b, _, _, _, _ := busyBank(t)
+	operator := b.operator()
+	read := func() *transactionsv1.GetIntegrityResponse {
+		t.Helper()
+		resp, err := operator.GetIntegrityWithResponse(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	if resp := read(); resp.StatusCode() != 404 {
+		t.Errorf("before the first run: %s", resp.Body)
+	}
+	start := func() uuid.UUID {
+		t.Helper()
+		resp, err := operator.StartIntegrityWithResponse(t.Context())
+		if err != nil || resp.JSON202 == nil || resp.JSON202.Status != "running" || !resp.JSON202.IsFull {
+			t.Fatalf("%v %s", err, resp.Body)
+		}
+		return resp.JSON202.Id
+	}
+	id := start()
+	if again := start(); again != id {
+		t.Error("two runs at once")
+	}
+	running := read()
+	if running.JSON200 == nil || running.JSON200.Id != id || running.JSON200.Status != "running" {
+		t.Errorf("%s", running.Body)
+	}
+	if err := b.Jobs().Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.Jobs().Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var finished bool
+		if err := b.store.db.QueryRow(t.Context(), `select finished_at is not null from integrity_runs where id = $1`, id).Scan(&finished); err != nil {
+			t.Fatal(err)
+		}
+		if finished {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the run does not end")
+		}
+	}
+	if resp := read(); resp.JSON200 == nil || resp.JSON200.Status == "failed" || resp.HTTPResponse.Header.Get("ETag") == running.HTTPResponse.Header.Get("ETag") {
+		t.Errorf("%s", resp.Body)
+	}
+	if next := start(); next == id {
+		t.Error("a run that has ended is answered as one that runs")
+	}
+	if resp, err := b.person().GetIntegrityWithResponse(t.Context(), nil); err != nil || codeOf(resp.Body) != "insufficient-scope" {
+		t.Errorf("by somebody: %v %s", err, resp.Body)
+	}
+}
+
+func TestEveryNightAtThree(t *testing.T) {
+	for now, want := range map[string]string{
+		"2026-11-24T02:59:59Z": "2026-11-24T03:00:00Z", "2026-11-24T03:00:00Z": "2026-11-25T03:00:00Z",
+		"2026-12-31T23:30:00-02:00": "2027-01-01T03:00:00Z", "2026-12-31T22:00:00+09:00": "2027-01-01T03:00:00Z",
+	} {
+		at, err := time.Parse(time.RFC3339, now)
+		if got := (nightly{}).Next(at).Format(time.RFC3339); err != nil || got != want {
+			t.Errorf("after %s: %s, want %s; %v", now, got, want, err)
+		}
+	}
+}

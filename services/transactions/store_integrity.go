@@ -1,0 +1,157 @@
+package transactions
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/groundwork/pkg/jobs"
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/problem"
+)
+
+// invariant is a rule of the ledger and the statement that finds where it is broken, one text per place. $1 is the time since which things
+// changed, $2 the least id that was given since then.
+type invariant struct{ name, rule, sql string }
+
+// invariants are what must always hold. That a refused request changes no balance (I10) is I3 and I5: a balance is its entries, and what it
+// holds its holds. Sums per account are not taken: entries that go on from each other, from nothing to the balance, sum to it.
+var invariants = []invariant{
+	{"I1", "entries sum to zero per transaction and currency, and no transaction is without", `
+		select t.id from transactions t left join entries e on e.transaction_id = t.id
+		where t.id >= $2 and $1::timestamptz is not null group by t.id, e.currency having sum(e.amount) is distinct from 0`},
+	{"I2", "balances sum to zero per currency", `
+		select currency from balances where $1::timestamptz is not null and $2::uuid is not null group by currency having sum(posted) <> 0`},
+	{"I3", "a balance is what the newest entry says", `
+		select b.account_id from balances b
+		left join lateral (select * from entries e where e.account_id = b.account_id order by account_version desc limit 1) e on true
+		where b.updated_at >= $1 and $2::uuid is not null
+		and (b.posted, b.entry_version) is distinct from (coalesce(e.balance_after, 0), coalesce(e.account_version, 0))`},
+	{"I3", "an entry goes on from the balance that the one before left", `
+		select e.account_id from entries e
+		left join entries before on before.account_id = e.account_id and before.account_version = e.account_version - 1
+		where e.transaction_id >= $2 and $1::timestamptz is not null and e.balance_after <> coalesce(before.balance_after, 0) + e.amount`},
+	{"I4", "the entries of an account are numbered from 1 without a hole", `
+		select e.account_id from entries e
+		left join entries before on before.account_id = e.account_id and before.account_version = e.account_version - 1
+		where e.transaction_id >= $2 and $1::timestamptz is not null and (before.account_id is null) <> (e.account_version = 1)`},
+	{"I5", "what is held is the sum of the open holds", `
+		select b.account_id from balances b
+		left join (select account_id, sum(amount) as amount from holds where status = 'open' group by account_id) h on h.account_id = b.account_id
+		where $1::timestamptz is not null and $2::uuid is not null and b.held <> coalesce(h.amount, 0)`},
+	{"I6", "nothing is below its floor, holds included", `
+		select account_id from balances where $1::timestamptz is not null and $2::uuid is not null and posted - held < floor`},
+	{"I7", "a capture moves what its hold says, once, and no more than was held", `
+		select t.id from transactions t
+		left join holds h on h.transaction_id = t.id
+		left join entries e on e.transaction_id = t.id and e.seq = 1
+		where t.kind = 'capture' and t.id >= $2 and $1::timestamptz is not null
+		and (h.id is null or h.captured_amount > h.amount or (h.account_id, -h.captured_amount) is distinct from (e.account_id, e.amount))`},
+	{"I8", "a reversal takes back one transaction, all of it", `
+		select t.id from transactions t
+		left join transaction_reversals r on r.reversal_id = t.id
+		left join entries e on e.transaction_id in (r.original_id, r.reversal_id)
+		where t.kind = 'reversal' and t.id >= $2 and $1::timestamptz is not null
+		group by t.id, r.original_id, e.account_id having r.original_id is null or sum(e.amount) is distinct from 0`},
+	{"I9", "a key has at most one effect, which is there, and no effect has two keys", `
+		select made from (
+			select headers -> 'Location' ->> 0 as made, count(*) as keys from idempotency_keys
+			where headers ? 'Location' and expires_at >= $1::timestamptz + interval '24 hours' and $2::uuid is not null group by 1
+		) k
+		where keys > 1 or not exists (
+			select from transactions where id = right(made, 36)::uuid union all select from holds where id = right(made, 36)::uuid)`},
+	{"I11", "history cannot be changed", `
+		select name from unnest(array['transactions', 'entries', 'transaction_reversals', 'transaction_references']) as name
+		where $1::timestamptz is not null and $2::uuid is not null and (
+			has_any_column_privilege(name, 'update') or has_table_privilege(name, 'delete, truncate') or not exists (
+				select from pg_trigger where tgrelid = name::regclass and tgfoid = 'refuse_change'::regproc and tgenabled in ('O', 'A')))`},
+}
+
+// broken says in how many places a rule is broken, and gives a few. A statement looks at one state of everything; all of a run in one snapshot
+// would hold back the cleaning of what is dead for as long.
+func (s store) broken(ctx context.Context, sql string, since time.Time) (found int, examples []string, err error) {
+	err = pgx.BeginTxFunc(ctx, s.db, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("set local statement_timeout = %d", checkTimeout.Milliseconds())); err != nil {
+			return err
+		}
+		row := tx.QueryRow(ctx, `select count(*), coalesce((array_agg(place::text order by place::text))[:5], '{}') from (`+sql+`) broken (place)`, since, firstID(since))
+		return row.Scan(&found, &examples)
+	})
+	return found, examples, err
+}
+
+// firstID is the least UUIDv7 of a time (RFC 9562, section 5.7).
+func firstID(t time.Time) (id uuid.UUID) {
+	if ms := t.UnixMilli(); ms > 0 {
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], uint64(ms))
+		copy(id[:6], b[2:])
+	}
+	return id
+}
+
+const selectRuns = `select id, is_full, started_at, finished_at, checks, failures from integrity_runs`
+
+func (s store) lastRun(ctx context.Context) (integrityRun, error) {
+	rows, _ := s.db.Query(ctx, selectRuns+` order by id desc limit 1`)
+	run, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[integrityRun])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return run, problem.NotFound.New("not-found", "The ledger was not checked yet.")
+	}
+	return run, err
+}
+
+// startRun keeps a run that begins, with the job that makes it where there is a queue to add it to. While another one runs over as much, it
+// returns that one instead.
+func (s store) startRun(ctx context.Context, run integrityRun, queue *jobs.Queue) (integrityRun, error) {
+	if queue == nil {
+		_, err := s.db.Exec(ctx, `insert into integrity_runs (id, is_full, started_at) values ($1, $2, $3)`, run.ID, run.IsFull, run.StartedAt)
+		return run, err
+	}
+	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, lockOf("integrity", uuid.Nil, "")); err != nil {
+			return err
+		}
+		rows, _ := tx.Query(ctx, selectRuns+` where finished_at is null and is_full and started_at > $1 order by id desc limit 1`, run.StartedAt.Add(-checkTimeout))
+		running, err := pgx.CollectRows(rows, pgx.RowToStructByName[integrityRun])
+		if err != nil || len(running) > 0 {
+			if err == nil {
+				run = running[0]
+			}
+			return err
+		}
+		if _, err := tx.Exec(ctx, `insert into integrity_runs (id, is_full, started_at) values ($1, $2, $3)`, run.ID, run.IsFull, run.StartedAt); err != nil {
+			return err
+		}
+		return queue.Add(ctx, tx, checkArgs{RunID: run.ID, IsFull: run.IsFull})
+	})
+	return run, err
+}
+
+// finishRun keeps what a run found, and forgets runs of long ago.
+func (s store) finishRun(ctx context.Context, run integrityRun) error {
+	if run.Failures == nil {
+		run.Failures = []integrityFailure{}
+	}
+	_, err := s.db.Exec(ctx, `
+		with old as (delete from integrity_runs where id < $4)
+		update integrity_runs set finished_at = now(), checks = $2, failures = $3 where id = $1`,
+		run.ID, run.Checks, run.Failures, firstID(time.Now().Add(-keepRuns)))
+	return err
+}
+
+// checkedUntil is the time until which everything was looked at, some minutes less: what was under way then may have been committed since.
+// It is the zero time when nothing was.
+func (s store) checkedUntil(ctx context.Context) (until time.Time, err error) {
+	var last *time.Time
+	err = s.db.QueryRow(ctx, `select max(started_at) from integrity_runs where finished_at is not null`).Scan(&last)
+	if last != nil {
+		until = last.Add(-checkOverlap)
+	}
+	return until, err
+}
