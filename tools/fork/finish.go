@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -99,11 +100,12 @@ func settings(root string, args []string, out io.Writer) error {
 		return err
 	}
 	page, err := os.ReadFile(filepath.Join(root, readme))
-	if err == nil && !settingsTable.Match(page) {
-		err = fmt.Errorf("%s has no table of settings between <!-- settings --> and <!-- /settings -->", readme)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if !settingsTable.Match(page) {
+		fmt.Fprintf(out, "%s has no table between <!-- settings --> and <!-- /settings -->: there is nothing to do\n", readme)
+		return nil
 	}
 	table, err := goes(root, root, "run", "-trimpath", "./services", "config")
 	if err != nil {

@@ -40,10 +40,13 @@ func mergedList(name string, base, ours, theirs []byte) ([]byte, bool) {
 	if ours == nil || theirs == nil || bytes.Equal(base, ours) || bytes.Equal(base, theirs) {
 		return nil, false
 	}
+	var merged []byte
+	var err error
 	if path.Ext(name) == ".go" {
-		return mergedGo(base, ours, theirs)
+		merged, err = mergedGo(base, ours, theirs)
+	} else {
+		merged, _, err = beside(base, ours, theirs, matches(name, contracts))
 	}
-	merged, _, err := beside(base, ours, theirs, matches(name, contracts))
 	if err == nil {
 		_, err = without(name, merged, "") // refuses a region that has lost its end
 	}
@@ -53,22 +56,24 @@ func mergedList(name string, base, ours, theirs []byte) ([]byte, bool) {
 	return merged, err == nil
 }
 
-// mergedGo merges Go without the spaces by which gofmt aligns neighbours: a longer name would change all their lines. Only outside of
-// functions is it a list that both have added to.
-func mergedGo(base, ours, theirs []byte) ([]byte, bool) {
+// mergedGo merges Go without the spaces by which gofmt aligns neighbours: a longer name would change all their lines. Inside of a function what
+// both have added is no list.
+func mergedGo(base, ours, theirs []byte) ([]byte, error) {
 	var bare [3][]byte
 	for i, side := range [][]byte{base, ours, theirs} {
 		var err error
 		if bare[i], err = unaligned(side); err != nil {
-			return nil, false
+			return nil, err
 		}
 	}
 	merged, places, err := beside(bare[0], bare[1], bare[2], false)
-	if err != nil || insideFunction(merged, places) {
-		return nil, false
+	if err != nil {
+		return nil, err
 	}
-	merged, err = format.Source(merged)
-	return merged, err == nil
+	if err := outsideFunctions(merged, places); err != nil {
+		return nil, err
+	}
+	return format.Source(merged)
 }
 
 // unaligned is a Go file without alignment. It refuses one that gofmt would not bring back as it was.
@@ -92,26 +97,28 @@ func unaligned(source []byte) ([]byte, error) {
 // column is a tab where the next column begins; an entry that stands alone has a space there.
 var column = regexp.MustCompile(`(\S)\t+`)
 
-// insideFunction reports whether one of the places in a Go file is in the body of a function. So is every place of a file that is no Go.
-func insideFunction(source []byte, places []int) bool {
+// outsideFunctions refuses places in a Go file that are inside of a function, and what is no Go.
+func outsideFunctions(source []byte, places []int) error {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, "", source, parser.SkipObjectResolution)
 	if err != nil {
-		return true
+		return err
 	}
-	return slices.ContainsFunc(file.Decls, func(d ast.Decl) bool {
-		f, ok := d.(*ast.FuncDecl)
-		return ok && slices.ContainsFunc(places, func(at int) bool {
-			return set.Position(f.Pos()).Offset < at && at < set.Position(f.End()).Offset
-		})
-	})
+	for _, d := range file.Decls {
+		from, to := set.Position(d.Pos()).Offset, set.Position(d.End()).Offset
+		_, is := d.(*ast.FuncDecl)
+		if is && slices.ContainsFunc(places, func(at int) bool { return from < at && at < to }) {
+			return errors.New("both have added something inside of a function")
+		}
+	}
+	return nil
 }
 
 // hunk is a conflict as git shows it: ours, base, theirs. Marks of this length are no line of anybody's.
 var hunk = regexp.MustCompile(`(?sm)^<{99} .*?\n(.*?)^\|{99} .*?\n(.*?)^={99}\n(.*?)^>{99} .*?\n`)
 
-// beside merges three texts, and says where in the result both sides have added something. Entries are dropped from theirs
-// when ours has the same ones, if once is set: the text is a contract then, where resources share some.
+// beside merges three texts, and says where in the result both sides have added something. With once, what is the same in both additions is
+// there once: resources share some entries of a contract.
 func beside(base, ours, theirs []byte, once bool) (merged []byte, places []int, err error) {
 	text, err := mergeFiles(base, ours, theirs)
 	if err != nil {
