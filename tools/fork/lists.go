@@ -87,15 +87,19 @@ func unaligned(source []byte) ([]byte, error) {
 	if err := (&printer.Config{Mode: printer.RawFormat, Tabwidth: 8}).Fprint(&bare, set, file); err != nil {
 		return nil, err
 	}
-	made := column.ReplaceAll(bare.Bytes(), []byte("$1 "))
+	made := empty.ReplaceAll(column.ReplaceAll(bare.Bytes(), []byte("$1 ")), []byte("$1$2{\n$1}$3"))
 	if back, err := format.Source(made); err != nil || !bytes.Equal(back, source) {
 		return nil, errors.Join(errors.New("it is not as gofmt has it"), err)
 	}
 	return made, nil
 }
 
-// column is a tab where the next column begins; an entry that stands alone has a space there.
-var column = regexp.MustCompile(`(\S)\t+`)
+var (
+	// column is a tab where the next column begins; an entry that stands alone has a space there.
+	column = regexp.MustCompile(`(\S)\t+`)
+	// empty is a list without entries, in a line that the first one would change. gofmt closes it again.
+	empty = regexp.MustCompile(`(?m)^(\t*)(var \w+ = .*|\S+: )\{\}(,?)$`)
+)
 
 // outsideFunctions refuses places in a Go file that are inside of a function, and what is no Go.
 func outsideFunctions(source []byte, places []int) error {

@@ -62,6 +62,8 @@ func TestOnlyWhatIsAddedToAListStandsBesideEachOther(t *testing.T) {
 		"a part that both took":   {contract, "a: 1\n", "a: 1\nb: {c: 1}\nd:\n  e: 1\n", "a: 1\nb: {c: 1}\nf:\n  e: 1\n", "a: 1\nb: {c: 1}\nd:\n  e: 1\nf:\n  e: 1\n"},
 		"a part that differs":     {contract, "a: 1\n", "a: 1\nb: {c: 1}\nd: 1\n", "a: 1\nb: {c: 2}\nf: 1\n", ""},
 		"columns":                 {app, "package x\n\nvar x = y{\n\ta: 1, // 1\n}\n", "package x\n\nvar x = y{\n\ta:   1, // 1\n\tbbb: 1,\n}\n", "package x\n\nvar x = y{\n\ta:  1, // 1\n\tcc: 1,\n}\n", "package x\n\nvar x = y{\n\ta:   1, // 1\n\tbbb: 1,\n\tcc:  1,\n}\n"},
+		"the first entry":         {app, "package x\n\nvar x = []y{}\n", "package x\n\nvar x = []y{\n\ta,\n}\n", "package x\n\nvar x = []y{\n\tb,\n}\n", "package x\n\nvar x = []y{\n\ta,\n\tb,\n}\n"},
+		"the first one within":    {app, "package x\n\nvar x = []y{\n\ta: {},\n\tb: {},\n}\n", "package x\n\nvar x = []y{\n\ta: {\n\t\t1,\n\t},\n\tb: {},\n}\n", "package x\n\nvar x = []y{\n\ta: {\n\t\t2,\n\t},\n\tb: {},\n}\n", "package x\n\nvar x = []y{\n\ta: {\n\t\t1,\n\t\t2,\n\t},\n\tb: {},\n}\n"},
 		"steps of a function":     {app, "package x\n\nfunc x() {\n\ta()\n}\n", "package x\n\nfunc x() {\n\ta()\n\tb()\n}\n", "package x\n\nfunc x() {\n\ta()\n\tc()\n}\n", ""},
 		"what is no Go":           {app, "package x\n", "package x\n\nvar y = 1\n", "package x\n\nvar\n", ""},
 		"what gofmt would change": {app, "package x\n", "package x\n\nvar  y = 1\n", "package x\n\nvar z = 1\n", ""},
