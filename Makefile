@@ -129,6 +129,9 @@ resource: #: add a resource to a module: MODULE=invoices NAME=line-items [PUBLIC
 remove: #: take a module out: NAME=transactions
 	@go run ./tools/fork remove "$$NAME"
 
+settings: #: write the README's table of settings, as the program has them
+	@go run ./tools/fork settings
+
 reset: ## wipe this checkout's data
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -reset
@@ -148,4 +151,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -689,7 +689,7 @@ func settingsTable(f files) []string {
 		return []string{err.Error()}
 	}
 	if strings.TrimSpace(table) != strings.TrimSpace(want.String()) {
-		return []string{"the table of settings in README.md is not what `groundwork config` prints: put its output between the two comments"}
+		return []string{"the table of settings in README.md is not what `groundwork config` prints: make settings writes it"}
 	}
 	return nil
 }

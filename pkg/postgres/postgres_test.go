@@ -125,15 +125,18 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 	exec(t, pool, "create table boxes (id int primary key, n int not null)")
 	exec(t, pool, "insert into boxes values (1, 0), (2, 0)")
 	var runs atomic.Int32
-	var met, both sync.WaitGroup
+	var met, over, both sync.WaitGroup
 	met.Add(2)
+	over.Add(2)
 	for _, order := range [][2]int{{1, 2}, {2, 1}} {
 		both.Go(func() {
-			first := true
+			first, isOver := true, sync.OnceFunc(over.Done)
 			err := postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error {
 				runs.Add(1)
-				if !first { // once is enough: a busy machine would have them meet again and again
+				if !first { // once is enough: while the other one still waits, they could meet again and again
 					order = [2]int{1, 2}
+					isOver()
+					over.Wait()
 				}
 				for i, id := range order {
 					if _, err := tx.Exec(t.Context(), "update boxes set n = n + 1 where id = $1", id); err != nil {
@@ -147,6 +150,7 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 				}
 				return nil
 			})
+			isOver()
 			if err != nil {
 				t.Errorf("the order %v: %v", order, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -70,18 +71,47 @@ func (t tree) prove(root string, before tree, p plan) error {
 		if err != nil {
 			return fmt.Errorf("the program does not print its settings, so nothing is written: %w", err)
 		}
-		if err := t.edit("README.md", func(content []byte) ([]byte, error) { return settingsIn(content, table), nil }); err != nil {
+		if err := t.edit(readme, func(content []byte) ([]byte, error) { return settingsIn(content, table), nil }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// settingsIn puts the table of settings where it stands in the README.
-func settingsIn(readme []byte, table string) []byte {
-	return regexp.MustCompile(`(?s)(<!-- settings -->\n).*(<!-- /settings -->)`).ReplaceAllFunc(readme, func([]byte) []byte {
+const readme = "README.md"
+
+// settingsTable is where the README has the table of settings.
+var settingsTable = regexp.MustCompile(`(?s)<!-- settings -->\n(.*)<!-- /settings -->`)
+
+// settingsIn puts the table of settings there.
+func settingsIn(page []byte, table string) []byte {
+	return settingsTable.ReplaceAllFunc(page, func([]byte) []byte {
 		return []byte("<!-- settings -->\n" + table + "<!-- /settings -->")
 	})
+}
+
+// settings is make settings: the README's table as the program prints it now.
+func settings(root string, args []string, out io.Writer) error {
+	if len(args) > 0 {
+		return errors.New("make settings takes nothing")
+	}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
+	page, err := os.ReadFile(filepath.Join(root, readme))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !settingsTable.Match(page) {
+		fmt.Fprintf(out, "%s has no table between <!-- settings --> and <!-- /settings -->: there is nothing to do\n", readme)
+		return nil
+	}
+	table, err := goes(root, root, "run", "-trimpath", "./services", "config")
+	if err != nil {
+		return fmt.Errorf("the program does not print its settings: %w", err)
+	}
+	return os.WriteFile(filepath.Join(root, readme), settingsIn(page, table), 0o644)
 }
 
 var output = regexp.MustCompile(`(?m)^output: .*$`)

@@ -7,6 +7,7 @@
 //	fork remove NAME             a module taken out without a trace (make remove)
 //	fork upgrade VERSION [FROM]  the changes of a newer release merged in (make upgrade)
 //	fork release VERSION         this tree tagged as a release, by its changelog (make release)
+//	fork settings                the README's table of settings, as the program prints it (make settings)
 package main
 
 import (
@@ -23,6 +24,7 @@ var commands = map[string]func(root string, args []string, out io.Writer) error{
 	"remove":   remove,
 	"upgrade":  upgrade,
 	"release":  release,
+	"settings": settings,
 }
 
 func main() {
@@ -36,5 +38,5 @@ func run(root string, args []string, out io.Writer) error {
 	if len(args) > 0 && commands[args[0]] != nil {
 		return commands[args[0]](root, args[1:], out)
 	}
-	return fmt.Errorf("there is no command %q; there are rename, module, resource, remove, upgrade and release", args)
+	return fmt.Errorf("there is no command %q; there are rename, module, resource, remove, upgrade, release and settings", args)
 }

@@ -24,12 +24,14 @@ var generated = []string{"api/*/*/gen.go"}
 // mergeFile merges a file that both sides have changed; false says that it is git's to merge.
 func mergeFile(name string, base, ours, theirs []byte) ([]byte, bool) {
 	switch {
-	case slices.ContainsFunc(generated, func(pattern string) bool { ok, _ := path.Match(pattern, name); return ok }):
+	case matches(name, generated...):
 		return ours, true // till it is generated
 	case path.Base(name) == "go.sum":
 		return mergedSum(ours, theirs), true
 	case path.Base(name) == "go.mod":
 		return mergedMod(base, ours, theirs)
+	case matches(name, lists...):
+		return mergedList(name, base, ours, theirs)
 	}
 	return nil, false
 }
@@ -51,6 +53,17 @@ func settle(base, ours, theirs tree) {
 			base[name], theirs[name] = ours[name], merged
 		}
 	}
+}
+
+// settleSettings gives both sides the fork's table of settings, which is made again from the merged code, and reports whether the template's
+// has changed. A fork that keeps none has nothing to settle.
+func settleSettings(base, ours, theirs tree) bool {
+	was, mine, is := settingsTable.FindSubmatch(base[readme]), settingsTable.FindSubmatch(ours[readme]), settingsTable.FindSubmatch(theirs[readme])
+	if was == nil || mine == nil || is == nil {
+		return false
+	}
+	base[readme], theirs[readme] = settingsIn(base[readme], string(mine[1])), settingsIn(theirs[readme], string(mine[1]))
+	return !bytes.Equal(was[1], is[1])
 }
 
 // mergedSum has the checksums of both: go mod tidy drops what is too much.

@@ -52,7 +52,7 @@ func release(root string, args []string, out io.Writer) error {
 	if err := after.write(root, before); err != nil {
 		return err
 	}
-	if dirty, err := git(root, "status", "--porcelain"); err != nil {
+	if dirty, err := uncommitted(root); err != nil {
 		return err
 	} else if dirty != "" {
 		if err := commit(root, "Release "+version); err != nil {

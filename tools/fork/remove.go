@@ -80,7 +80,7 @@ func (t tree) conform() error {
 			return err
 		}
 	}
-	return t.edit("README.md", func(content []byte) ([]byte, error) { return settingsIn(content, table), nil }) // a fork may have moved it
+	return t.edit(readme, func(content []byte) ([]byte, error) { return settingsIn(content, table), nil }) // a fork may have moved it
 }
 
 // removed is t without a module. What knows of the module outside of its own files either stands in a region that says so (only with …),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,6 +17,7 @@ type saga struct {
 	old, names   template
 	origin, fork string
 	folder       string // of migrations
+	arrives      string // what the template's new migration is called in the fork
 	contract     string
 	// Two dependencies of dependencies, in lines that touch: the template uses the one itself from its second release on, the fork the other.
 	direct, own string
@@ -23,7 +25,7 @@ type saga struct {
 
 func newSaga(t *testing.T) *saga {
 	t.Helper()
-	s := &saga{here: thisTree(t), names: template{Module: "example.net/puffin/backend", Name: "puffin-hq"}}
+	s := &saga{here: thisTree(t), names: template{Module: "example.net/puffin/backend", Name: "puffin-hq"}, arrives: "8002_new.sql"}
 	s.old, _ = s.here.template()
 	s.here["pkg/tide/tide.go"] = s.text("// Package tide is for a test.\npackage tide\n\n// High is one.\nconst High = \"NAME high\"\n\n// Middle is one.\nconst Middle = \"NAME\"\n\n// Low is one.\nconst Low = \"NAME low\"\n")
 	s.here["pkg/tide/old.go"] = s.text("package tide\n\n// Old goes away.\nconst Old = \"NAME\"\n")
@@ -175,13 +177,15 @@ func TestAForkTakesTheNextReleasesAndKeepsItsOwnChanges(t *testing.T) {
 	}
 }
 
-// A fork that removed a module gets nothing of it back, and no conflict where the template changed it.
-func TestAForkWithoutAModuleIsUpgraded(t *testing.T) {
+// A fork that removed a module, and made one and a resource in another, gets nothing back of the one, and the template's new ones beside the
+// others: no conflict, but where both changed the same line.
+func TestAForkThatShrankAndGrewIsUpgraded(t *testing.T) {
 	t.Parallel()
 	s := newSaga(t)
+	grows := strings.Split(s.contract, "/")[1]
 	var gone string
 	for _, m := range s.here.modules() {
-		if s.folder != "migrations/"+m && !strings.HasPrefix(s.contract, "api/"+m+"/") {
+		if s.folder != "migrations/"+m && m != grows {
 			gone = m
 		}
 	}
@@ -189,29 +193,115 @@ func TestAForkWithoutAModuleIsUpgraded(t *testing.T) {
 		t.Skip("there are not two modules any more")
 	}
 	s.begin(t)
-	before := onDisk(t, s.fork)
-	after, err := removed(before, gone)
-	if err == nil {
-		err = after.write(s.fork, before)
-	}
-	if err == nil {
-		err = commit(s.fork, "Without "+gone)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	grow(t, s.fork, gone, "extraordinary-lanterns", grows, "oars")
 	file := "services/" + gone + "/module.go"
 	edit(t, s.origin, map[string][2]string{file: {"// Package " + gone, "// A comment more.\n\n// Package " + gone}}, "Change what the fork does not have")
+	grow(t, s.origin, "", "paper-boats", grows, "wicks")
+	if s.folder == "migrations/"+grows {
+		s.arrives = "8004_new.sql" // after the oars, and the wicks, which come after the fork's own
+	}
+	setting(t, s.origin, "TIDE")
 	s.second(t)
 	do(t, s.fork, "upgrade", "v0.2.0", s.origin)
 	s.upgraded(t)
+	vetted(t, s.fork)
 	for name := range onDisk(t, s.fork) {
 		if belongs(name, nil, gone) {
 			t.Errorf("%s is back", name)
 		}
 	}
-	if made, err := onDisk(t, s.fork).template(); err != nil || !slices.Equal(made.Removed, append(slices.Clone(s.old.Removed), gone)) {
+	made, err := onDisk(t, s.fork).template()
+	if err != nil || !slices.Equal(made.Removed, append(slices.Clone(s.old.Removed), gone)) || !slices.Equal(made.Made, []string{"extraordinarylanterns"}) {
 		t.Errorf("%s says %+v, %v", templateFile, made, err)
+	}
+	s.prints(t, []string{"TIDE", "EXTRAORDINARYLANTERNS_URL", "PAPERBOATS_URL"}, strings.ToUpper(gone)+"_URL")
+
+	// Where both change one line git asks, and what it says then is what is left to do.
+	words := func(words string) map[string][2]string {
+		return map[string][2]string{"services/app.go": {"// modules is the whole backend", "// modules is " + words}}
+	}
+	edit(t, s.fork, words("all that we have"), "In our words")
+	edit(t, s.origin, words("all that there is"), "In its words")
+	setting(t, s.origin, "EBB")
+	s.third(t)
+	before := must(t, s.fork, "rev-parse", "HEAD")
+	err = run(s.fork, []string{"upgrade", "v0.3.0"}, &strings.Builder{})
+	if conflicts := must(t, s.fork, "diff", "--name-only", "--diff-filter=U"); err == nil || conflicts != "services/app.go" {
+		t.Fatalf("these conflict: %q, %v", conflicts, err)
+	}
+	if got := contents(t, s.fork, "services/app.go"); !strings.Contains(got, "<<<<<<<") {
+		t.Error("the conflict is not shown as git shows it")
+	}
+	must(t, s.fork, "checkout", "--ours", "services/app.go")
+	recipe := regexp.MustCompile(`\n  (make generate .*) && make check\n`).FindStringSubmatch(err.Error())
+	if recipe == nil {
+		t.Fatalf("it does not say what to do then: %v", err)
+	}
+	if said, err := command(s.fork, "env", "GIT_EDITOR=true", "sh", "-c", recipe[1]); err != nil {
+		t.Fatalf("%s: %v\n%s", recipe[1], err, said)
+	}
+	if must(t, s.fork, "rev-parse", "HEAD~1") != before || must(t, s.fork, "log", "-1", "--format=%s") != "Upgrade to v0.3.0" || clean(s.fork) != nil {
+		t.Errorf("it is not one commit on top: %s", must(t, s.fork, "log", "-3", "--format=%s"))
+	}
+	if got := contents(t, s.fork, "services/app.go"); !strings.Contains(got, "all that we have") || !strings.Contains(got, "paperboats") {
+		t.Errorf("what the fork decided is not in it:\n%s", got)
+	}
+	s.prints(t, []string{"TIDE", "EBB"}, "old")
+}
+
+// grow takes out a module, when it has a name, and makes one, and a resource in another. The table of settings becomes that of nobody.
+func grow(t *testing.T, root, gone, module, other, resource string) {
+	t.Helper()
+	before := onDisk(t, root)
+	after := maps.Clone(before)
+	var err error
+	if gone != "" {
+		after, err = removed(before, gone)
+	}
+	plans := make([]plan, 2)
+	if err == nil {
+		plans[0], err = after.newModule(module, "", true)
+	}
+	if err == nil {
+		plans[1], err = after.newResource(other, resource, "", false)
+	}
+	for _, p := range plans {
+		if err == nil {
+			err = after.generate("../..", t.TempDir(), p)
+		}
+	}
+	if err == nil {
+		after[readme] = settingsIn(after[readme], "| "+module+" | old |\n")
+		err = after.write(root, before)
+	}
+	if err == nil {
+		err = commit(root, "Grow")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setting adds a setting of the program, and its row in the README's table.
+func setting(t *testing.T, root, name string) {
+	t.Helper()
+	edit(t, root, map[string][2]string{
+		"services/config.go": {"\t\t{\"HTTP_ADDR\"", "\t\t{\"" + name + "\", \"high\", \"\", \"how the water stands\", false, text(new(string))},\n\t\t{\"HTTP_ADDR\""},
+		readme:               {"<!-- /settings -->", "| `" + name + "` | old |\n<!-- /settings -->"},
+	}, "A setting")
+}
+
+// prints looks at the fork's table of settings.
+func (s *saga) prints(t *testing.T, names []string, never string) {
+	t.Helper()
+	table := string(settingsTable.Find([]byte(contents(t, s.fork, readme))))
+	for _, name := range names {
+		if !strings.Contains(table, "| `"+name+"` ") {
+			t.Errorf("the table of settings has no %s:\n%s", name, table)
+		}
+	}
+	if strings.Contains(table, never) {
+		t.Errorf("the table of settings still has %s:\n%s", never, table)
 	}
 }
 
@@ -224,7 +314,7 @@ func (s *saga) upgraded(t *testing.T) {
 		"pkg/tide/new.go":                {`"puffin_hq_users"`},
 		"pkg/own/own.go":                 {"tide.High"},
 		s.folder + "/8001_own.sql":       {"the fork"},
-		s.folder + "/8002_new.sql":       {"for puffin_hq_x"},
+		s.folder + "/" + s.arrives:       {"for puffin_hq_x"},
 		s.contract:                       both,
 		path.Dir(s.contract) + "/gen.go": both,
 		"go.mod":                         {"module " + s.names.Module, s.direct + "\n", s.own + "\n"},

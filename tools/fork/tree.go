@@ -107,11 +107,16 @@ func (t tree) set(made template) {
 
 // clean refuses a checkout with changes that are not committed: what a command does to it must be one thing to look at and to undo.
 func clean(root string) error {
-	out, err := git(root, "status", "--porcelain")
+	out, err := uncommitted(root)
 	if err == nil && out != "" {
 		err = fmt.Errorf("there are changes that are not committed; commit or stash them first:\n%s", out)
 	}
 	return err
+}
+
+// uncommitted lists what differs from the last commit, and what is new, though somebody's git is told not to show it.
+func uncommitted(root string) (string, error) {
+	return git(root, "status", "--porcelain", "--untracked-files=normal")
 }
 
 func git(root string, args ...string) (string, error) {

@@ -71,6 +71,7 @@ type upgrading struct {
 	notes         string   // the changelog of the template between the two releases
 	moved         []string // migrations that got another number
 	generate      bool     // the code of the contracts has to be made again
+	settings      bool     // the README's table of settings too
 }
 
 func begin(root, version string) (*upgrading, error) {
@@ -130,6 +131,7 @@ func (u *upgrading) prepare() error {
 	u.notes = notes(theirs.message, u.made.Version, u.version)
 	u.generate = differ(base.tree, theirs.tree, "api/", "tools/generator/") && differ(base.tree, u.ours, "api/")
 	u.moved = renumber(base.tree, u.ours, theirs.tree)
+	u.settings = settleSettings(base.tree, u.ours, theirs.tree)
 	settle(base.tree, u.ours, theirs.tree)
 
 	next := u.made
@@ -223,7 +225,7 @@ func (u *upgrading) merge() error {
 
 %s
 Put those right (git add or git rm says that one is), and then:
-  make generate && go mod tidy && git add --all && git cherry-pick --continue && make check
+  make generate && go mod tidy && make settings && git add --all && git cherry-pick --continue && make check
 To give up, as if nothing had been: git cherry-pick --abort`, u.version, conflicts.String())
 }
 
@@ -241,6 +243,11 @@ func (u *upgrading) finish(out io.Writer) error {
 		tidy := []string{"go", "-C", path.Dir(name), "mod", "tidy"}
 		if said, err := command(u.root, tidy...); err != nil { // nothing that builds depends on it
 			fmt.Fprintf(out, "%s did not work; run it when there is a network:\n%s", strings.Join(tidy, " "), said)
+		}
+	}
+	if u.settings {
+		if err := settings(u.root, nil, out); err != nil { // nothing that builds depends on this either
+			fmt.Fprintf(out, "the table of settings in %s is the old one; make settings when this is put right: %v\n", readme, err)
 		}
 	}
 	if _, err := git(u.root, "add", "--all"); err != nil {

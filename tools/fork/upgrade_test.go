@@ -15,6 +15,7 @@ func small() tree {
 		"c.txt":       []byte("Of tidewater.\n1\n2\n3\n"),
 		changelogFile: []byte("## v0.2.0\n\n### In a fork\n\n- Tidewater rises.\n\n## v0.1.0\n\n- All.\n"),
 	}
+	files[readme] = []byte("# Tidewater\n\n<!-- settings -->\n| a |\n<!-- /settings -->\n")
 	files["api/users/released/v1.yaml"], files["api/users/CHANGELOG.md"] = []byte("first\n"), []byte("first\n")
 	files.set(tidewater)
 	return files
@@ -117,6 +118,7 @@ func TestWhatCannotBeUpgradedIsRefused(t *testing.T) {
 	if err := run(filepath.Join(fork, "sub"), []string{"upgrade", "v0.2.0"}, &strings.Builder{}); err == nil || !strings.Contains(err.Error(), "larger repository") {
 		t.Errorf("a folder of a repository: %v", err)
 	}
+	must(t, fork, "config", "status.showUntrackedFiles", "no") // which does not make it committed
 	if err := os.WriteFile(filepath.Join(fork, "new.txt"), []byte("x\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +128,17 @@ func TestWhatCannotBeUpgradedIsRefused(t *testing.T) {
 	}
 	change(t, fork, tree{templateFile: nil}, "Forget")
 	refuse("a tree that does not say what it is", "there is no "+templateFile, "v0.2.0")
+}
+
+func TestATableOfSettingsThatCannotBePrintedStaysTheForks(t *testing.T) {
+	t.Parallel()
+	origin, fork := forked(t, map[string][2]string{readme: {"| a |", "| theirs |"}}, map[string][2]string{readme: {"| a |", "| ours |"}})
+	if said := do(t, fork, "upgrade", "v0.2.0", origin); !strings.Contains(said, "make settings when this is put right") {
+		t.Errorf("it does not say that the table is the old one:\n%s", said)
+	}
+	if got := contents(t, fork, readme); !strings.Contains(got, "\n| ours |\n") || strings.Contains(got, "theirs") {
+		t.Errorf("the README is\n%s", got)
+	}
 }
 
 func TestAForksReleasesAreItsOwn(t *testing.T) {

@@ -51,7 +51,7 @@ func (t tree) wireModule(p plan) error {
 		}),
 		t.scopes(p),
 		t.public(p),
-		t.edit("README.md", func(content []byte) ([]byte, error) { // in the list of modules, which a fork may have rewritten
+		t.edit(readme, func(content []byte) ([]byte, error) { // in the list of modules, which a fork may have rewritten
 			end := lastModule.FindIndex(content)
 			if end == nil {
 				return content, nil
