@@ -86,6 +86,15 @@ docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)
 	@NEED_DOCS=true $(LOCAL) -test go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
 
+# only with auth, users, transactions:
+# On a stack of its own, which is durable, other than that for tests; /var/tmp is a disk where /tmp may be memory.
+bench: #: measure the program against baselines, in one run; BENCH='-rounds 1 -for 2s'
+	@$(BUILD_LOCAL)
+	@go build -o .local/bin/groundwork-bench ./services && go build -o .local/bin/bench ./tools/bench
+	@data=$$(mktemp -d /var/tmp/bench.XXXXXX) && chmod 711 "$$data" && trap 'rm -rf "$$data"' EXIT && \
+		LOCAL_DATA="$$data" $(LOCAL) .local/bin/bench $(BENCH) .local/bin/groundwork-bench
+# end auth, users, transactions
+
 generate: ## make the code from the contracts
 	@go generate ./api/...
 
@@ -151,4 +160,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race generate lint breaking api-changelog snapshot check rename upgrade release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run demo test race bench generate lint breaking api-changelog snapshot check rename upgrade release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
