@@ -2,7 +2,6 @@ package transactions
 
 import (
 	"context"
-	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -87,7 +86,7 @@ func (q *queue) enter(o *order, span trace.SpanContext) (*ticket, error) {
 	defer q.mu.Unlock()
 	f := flight{o.by, o.key}
 	if t := q.flying[f]; t != nil {
-		if [sha256.Size]byte(t.order.fingerprint) != o.fingerprint {
+		if t.order.fingerprint != o.fingerprint {
 			return nil, errKeyReused
 		}
 		return t, nil

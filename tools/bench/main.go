@@ -136,13 +136,16 @@ func tell(rows []row, got map[string]*measured) {
 	for _, r := range rows {
 		m, ratio, wanted := got[r.name], "", ""
 		if b := got[r.against]; b != nil {
-			is, want, fits := median(m.rates)/median(b.rates), r.atLeast, false
-			if fits = is >= want; r.atMost > 0 {
-				is, want = median(m.p50)/median(b.p50), r.atMost
-				fits = is <= want
+			is, wish := median(m.rates)/median(b.rates), fmt.Sprintf("at least %.2f", r.atLeast)
+			fits := is >= r.atLeast
+			if r.atMost > 0 {
+				is, wish = median(m.p50)/median(b.p50), fmt.Sprintf("at most %.2f", r.atMost)
+				fits = is <= r.atMost
 			}
-			ratio = fmt.Sprintf("%.2f × %s", is, r.against)
-			wanted = fmt.Sprintf("%s %.2f: %s", map[bool]string{true: "at most", false: "at least"}[r.atMost > 0], want, map[bool]string{true: "yes", false: "NO"}[fits])
+			ratio, wanted = fmt.Sprintf("%.2f × %s", is, r.against), wish
+			if !fits {
+				wanted += ": NO"
+			}
 		}
 		fmt.Fprintf(tw, "%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%s\n",
 			r.name, median(m.rates), median(m.p50), median(m.p99), m.loader, m.server, m.others, ratio, wanted)

@@ -137,7 +137,7 @@ func free() (string, error) {
 
 func ready(ctx context.Context, url string) error {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		resp, err := http.Get(url) //nolint:gosec,noctx // ours
+		resp, err := http.Get(url) //nolint:noctx // ours
 		if err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
@@ -193,16 +193,17 @@ func (w *world) login(ctx context.Context) error {
 
 // open opens the accounts, and brings money in.
 func (w *world) open(ctx context.Context) error {
-	account := func(in map[string]string) (string, error) {
+	account := func(in map[string]string) (id string, err error) {
 		var out struct{ ID string }
-		return out.ID, w.call(ctx, http.MethodPost, "/v1/accounts", "", in, &out)
+		err = w.call(ctx, http.MethodPost, "/v1/accounts", "", in, &out)
+		return out.ID, err
 	}
 	var err error
-	if w.outside, err = openOne(account, map[string]string{"currency": "EUR", "kind": "external"}); err != nil {
+	if w.outside, err = account(map[string]string{"currency": "EUR", "kind": "external"}); err != nil {
 		return err
 	}
 	for range accounts {
-		id, err := openOne(account, map[string]string{"currency": "EUR"})
+		id, err := account(map[string]string{"currency": "EUR"})
 		if err != nil {
 			return err
 		}
@@ -219,10 +220,6 @@ func (w *world) open(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func openOne(account func(map[string]string) (string, error), in map[string]string) (string, error) {
-	return account(in)
 }
 
 // rows are the table.
