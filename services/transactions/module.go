@@ -44,7 +44,7 @@ func New(db *pgxpool.Pool,
 	users usersv1.ClientWithResponsesInterface,
 	// end users
 	log *slog.Logger) (*Module, error) {
-	m := &Module{store: store{db}}
+	m := &Module{store: newStore(db)}
 	m.orders = newQueue(m.store.post)
 	// only with users:
 	m.users = users

@@ -2,19 +2,26 @@ package transactions
 
 import (
 	"context"
-	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/groundwork/pkg/gather"
 	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/problem"
 )
 
 // store is every line of SQL of the module.
 type store struct {
-	db *pgxpool.Pool
+	db      *pgxpool.Pool
+	reading *gather.Group[uuid.UUID, read]
+}
+
+func newStore(db *pgxpool.Pool) store {
+	return store{db, gather.New("read accounts", gather.Limits{Batches: 4, Size: 100, Waiting: 10_000, Time: 5 * time.Second},
+		func(ctx context.Context, ids []uuid.UUID) []read { return readAccounts(ctx, db, ids) })}
 }
 
 // viewer is who looks: they see what is theirs, or everything.
@@ -48,17 +55,42 @@ func (s store) createAccount(ctx context.Context, a account) error {
 
 // account returns one account that v may see.
 func (s store) account(ctx context.Context, id uuid.UUID, v viewer) (account, error) {
-	return accountIn(ctx, s.db, id, v)
+	found, err := s.reading.Do(ctx, id)
+	if err == nil {
+		err = found.err
+	}
+	return visible(found.account, v, err)
 }
 
-func accountIn(ctx context.Context, db postgres.DB, id uuid.UUID, v viewer) (account, error) {
-	rows, _ := db.Query(ctx, selectAccounts+` where a.id = $1 and ($3 or a.owner_id = $2)`, id, v.id, v.all)
-	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[account])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return a, problem.NotFound.New("not-found", "There is no such account.")
-	}
-	return a, err
+// read is an account, the zero one when it is not there.
+type read struct {
+	account account
+	err     error
 }
+
+// readAccounts reads accounts that are asked for at the same time by one statement.
+func readAccounts(ctx context.Context, db postgres.DB, ids []uuid.UUID) []read {
+	rows, _ := db.Query(ctx, selectAccounts+` where a.id = any($1)`, ids)
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[account])
+	byID := make(map[uuid.UUID]account, len(found))
+	for _, a := range found {
+		byID[a.ID] = a
+	}
+	return column(ids, func(id uuid.UUID) read { return read{byID[id], err} })
+}
+
+// visible is the account, if it is there and v may see it.
+func visible(a account, v viewer, err error) (account, error) {
+	if err == nil && (a.ID == uuid.Nil || !v.all && (a.OwnerID == nil || *a.OwnerID != v.id)) {
+		err = errNoAccount
+	}
+	if err != nil {
+		return account{}, err
+	}
+	return a, nil
+}
+
+var errNoAccount = problem.NotFound.New("not-found", "There is no such account.")
 
 // accounts returns the accounts of an owner that were made before the one named, newest first.
 func (s store) accounts(ctx context.Context, owner, before uuid.UUID, limit int) ([]account, error) {
@@ -95,7 +127,8 @@ func (s store) setStatus(ctx context.Context, id uuid.UUID, status string) (a ac
 		if _, err := tx.Exec(ctx, `select from balances where account_id = $1 for no key update`, id); err != nil {
 			return err
 		}
-		if a, err = accountIn(ctx, tx, id, viewer{all: true}); err != nil || a.Status == status {
+		r := readAccounts(ctx, tx, []uuid.UUID{id})[0]
+		if a, err = visible(r.account, viewer{all: true}, r.err); err != nil || a.Status == status {
 			return err
 		}
 		var holds bool
@@ -110,8 +143,9 @@ func (s store) setStatus(ctx context.Context, id uuid.UUID, status string) (a ac
 		if _, err := tx.Exec(ctx, `update balances set status = $2, version = version + 1, updated_at = clock_timestamp() where account_id = $1`, id, status); err != nil {
 			return err
 		}
-		a, err = accountIn(ctx, tx, id, viewer{all: true})
-		return err
+		r = readAccounts(ctx, tx, []uuid.UUID{id})[0]
+		a = r.account
+		return r.err
 	})
 	return a, err
 }

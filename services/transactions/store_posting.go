@@ -1,6 +1,7 @@
 package transactions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,15 +61,7 @@ func busy(err error) bool {
 // try posts a batch, again as long as that may help. locked says what becomes of balances that somebody else has locked: "" waits.
 func (s store) try(ctx context.Context, orders []*order, locked string) (outcomes []outcome, err error) {
 	for try := 0; ; try++ {
-		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
-			defer func() { // one order must not end the program
-				if p := recover(); p != nil {
-					err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-				}
-			}()
-			outcomes, err = postOnce(ctx, tx, orders, locked)
-			return err
-		})
+		outcomes, err = s.inTx(ctx, orders, locked)
 		if try == retries || !passing(err) {
 			return outcomes, err
 		}
@@ -77,6 +70,28 @@ func (s store) try(ctx context.Context, orders []*order, locked string) (outcome
 		case <-time.After(rand.N(20 * time.Millisecond << try)):
 		}
 	}
+}
+
+// inTx is one try in a transaction, whose begin and commit travel with the first and the last of its statements: a round trip is what a batch
+// has least of.
+func (s store) inTx(ctx context.Context, orders []*order, locked string) (outcomes []outcome, err error) {
+	conn, err := s.db.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release() // one that is not idle is closed
+	defer func() {       // one order must not end the program
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		if conn.Conn().PgConn().TxStatus() != 'I' && !conn.Conn().IsClosed() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_, failed := conn.Exec(ctx, "rollback") // when nothing was to be written, too
+			err = cmp.Or(err, failed)
+		}
+	}()
+	return postOnce(ctx, conn, orders, locked)
 }
 
 // passing reports whether a batch that failed so may well succeed when it is tried again: a deadlock, a serialization failure, a
@@ -95,7 +110,7 @@ func passing(err error) bool {
 }
 
 // postOnce is one try: take the keys, lock the books, decide, write.
-func postOnce(ctx context.Context, tx pgx.Tx, orders []*order, locked string) ([]outcome, error) {
+func postOnce(ctx context.Context, tx sender, orders []*order, locked string) ([]outcome, error) {
 	outcomes := make([]outcome, len(orders))
 	free, err := takeKeys(ctx, tx, orders, outcomes)
 	if err != nil || len(free) == 0 {
@@ -134,8 +149,8 @@ type kept struct {
 	Body        []byte
 }
 
-// takeKeys locks the orders' keys and looks them up. It returns which orders are to be decided; the others have their outcome.
-func takeKeys(ctx context.Context, tx pgx.Tx, orders []*order, outcomes []outcome) (free []int, err error) {
+// takeKeys begins, locks the orders' keys and looks them up. It returns which orders are to be decided; the others have their outcome.
+func takeKeys(ctx context.Context, tx sender, orders []*order, outcomes []outcome) (free []int, err error) {
 	locks := column(orders, func(o *order) int64 { return lockOf("key", o.by, o.key) })
 	principals := column(orders, func(o *order) uuid.UUID { return o.by })
 	keys := column(orders, func(o *order) string { return o.key })
@@ -143,6 +158,7 @@ func takeKeys(ctx context.Context, tx pgx.Tx, orders []*order, outcomes []outcom
 	var taken []bool
 	known := map[int]bool{}
 	batch := &pgx.Batch{}
+	batch.Queue("begin")
 	batch.Queue(`select pg_try_advisory_xact_lock(lock) from unnest($1::bigint[]) as l (lock)`, locks).Query(func(rows pgx.Rows) (err error) {
 		taken, err = pgx.CollectRows(rows, pgx.RowTo[bool])
 		return err
@@ -174,7 +190,7 @@ func takeKeys(ctx context.Context, tx pgx.Tx, orders []*order, outcomes []outcom
 	return free, nil
 }
 
-// sender is a transaction, or the pool where nothing is locked.
+// sender is a connection in a transaction, or the pool where nothing is locked.
 type sender interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
@@ -264,8 +280,8 @@ func (w *written) add(d done, request string) {
 	}
 }
 
-// write writes it all in one round trip, and the balances as they are now.
-func (w *written) write(ctx context.Context, tx pgx.Tx, b books) error {
+// write writes it all in one round trip, and the balances as they are now, and commits.
+func (w *written) write(ctx context.Context, tx sender, b books) error {
 	batch := &pgx.Batch{}
 	if len(b.moved) > 0 {
 		b.queue(batch)
@@ -294,6 +310,7 @@ func (w *written) write(ctx context.Context, tx pgx.Tx, b books) error {
 		column(w.answers, func(a answer) int { return a.Status }),
 		headers,
 		column(w.answers, func(a answer) []byte { return a.Body }))
+	batch.Queue("commit")
 	return tx.SendBatch(ctx, batch).Close()
 }
 

@@ -1,0 +1,136 @@
+// Package gather makes few calls of many: those that arrive while one is being worked on are the next one's, together. What a call costs as
+// such, a round trip or a commit, is then shared by all in it, and the more there is to do the less each costs. Nobody waits for a batch to
+// fill: with little to do each call is a batch of its own and takes no longer than it would without.
+//
+// The goroutines that work begin when there is something to do and end when there is nothing: a Group needs neither start nor stop.
+package gather
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"example.com/groundwork/pkg/problem"
+)
+
+// Limits bound a Group.
+type Limits struct {
+	Batches int           // worked on at a time
+	Size    int           // calls in a batch
+	Waiting int           // calls that wait; the next ones get ErrFull
+	Time    time.Duration // for one batch, whatever becomes of its callers
+}
+
+// ErrFull says that too many calls wait already.
+var ErrFull = problem.Unavailable.New("overloaded", "Too many are waiting; send the same again in a moment.")
+
+// Group gathers calls. Its work gets a batch and returns what becomes of each call in it, in the same order.
+type Group[In, Out any] struct {
+	name   string
+	limits Limits
+	work   func(ctx context.Context, batch []In) []Out
+	tracer trace.Tracer
+
+	mu      sync.Mutex
+	waiting []*Call[In, Out]
+	working int
+}
+
+// Call is one that waits, is worked on, or is done.
+type Call[In, Out any] struct {
+	in   In
+	span trace.SpanContext
+	done chan struct{} // closed when there is an out
+	out  Out
+}
+
+// New makes a group whose batches are spans of that name.
+func New[In, Out any](name string, limits Limits, work func(ctx context.Context, batch []In) []Out) *Group[In, Out] {
+	return &Group[In, Out]{name: name, limits: limits, work: work, tracer: otel.Tracer("gather")}
+}
+
+// Do has something done and returns what became of it: ErrFull, or why ctx ended, if that is before the end.
+func (g *Group[In, Out]) Do(ctx context.Context, in In) (out Out, err error) {
+	c, err := g.Begin(ctx, in)
+	if err != nil {
+		return out, err
+	}
+	return c.Wait(ctx)
+}
+
+// Begin lets something wait to be done, or returns ErrFull. It is done whoever waits for the end.
+func (g *Group[In, Out]) Begin(ctx context.Context, in In) (*Call[In, Out], error) {
+	c := &Call[In, Out]{in: in, span: trace.SpanContextFromContext(ctx), done: make(chan struct{})}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == g.limits.Waiting {
+		return nil, ErrFull
+	}
+	g.waiting = append(g.waiting, c)
+	if g.working < g.limits.Batches {
+		g.working++
+		go g.run()
+	}
+	return c, nil
+}
+
+// Wait returns what became of the call, or why ctx ended before. Any number may wait for one.
+func (c *Call[In, Out]) Wait(ctx context.Context) (out Out, err error) {
+	select {
+	case <-c.done:
+		return c.out, nil
+	case <-ctx.Done():
+		return out, ctx.Err()
+	}
+}
+
+// run works until nothing waits.
+func (g *Group[In, Out]) run() {
+	for batch := g.next(); batch != nil; batch = g.next() {
+		outs := g.one(batch)
+		for i, c := range batch {
+			c.out = outs[i]
+			close(c.done)
+		}
+	}
+}
+
+// next takes what waits, as much as fits into a batch; nil when there is nothing, and then the goroutine is not counted any more.
+func (g *Group[In, Out]) next() []*Call[In, Out] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.waiting), g.limits.Size)
+	if n == 0 {
+		g.working--
+		g.waiting = nil // and what it had grown to
+		return nil
+	}
+	batch := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	return batch
+}
+
+// one works on a batch, as a part of the trace of one of its callers, with links to the others.
+func (g *Group[In, Out]) one(batch []*Call[In, Out]) []Out {
+	ctx, cancel := context.WithTimeout(context.Background(), g.limits.Time)
+	defer cancel()
+	ins := make([]In, 0, len(batch))
+	var links []trace.Link
+	for _, c := range batch {
+		ins = append(ins, c.in)
+		if c.span.IsSampled() {
+			links = append(links, trace.Link{SpanContext: c.span})
+		}
+	}
+	if len(links) > 0 {
+		var span trace.Span
+		ctx, span = g.tracer.Start(trace.ContextWithSpanContext(ctx, links[0].SpanContext), g.name,
+			trace.WithLinks(links...), trace.WithAttributes(attribute.Int("batch.size", len(batch))))
+		defer span.End()
+	}
+	return g.work(ctx, ins)
+}

@@ -1,0 +1,127 @@
+package gather_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/groundwork/pkg/gather"
+)
+
+// gate is a group whose batches stay until they are let through. It answers each number with its double.
+type gate struct {
+	*gather.Group[int, int]
+	mu    sync.Mutex
+	sizes []int
+	pass  chan struct{}
+	outs  chan int
+}
+
+var limits = gather.Limits{Batches: 2, Size: 8, Waiting: 20, Time: time.Minute}
+
+func newGate() *gate {
+	g := &gate{pass: make(chan struct{}), outs: make(chan int, 100)}
+	g.Group = gather.New("double", limits, func(ctx context.Context, batch []int) (outs []int) {
+		g.mu.Lock()
+		g.sizes = append(g.sizes, len(batch))
+		g.mu.Unlock()
+		select {
+		case <-g.pass:
+		case <-ctx.Done():
+		}
+		for _, n := range batch {
+			outs = append(outs, 2*n)
+		}
+		return outs
+	})
+	return g
+}
+
+// send has calls wait, one after the other.
+func (g *gate) send(t *testing.T, calls int) {
+	t.Helper()
+	for n := range calls {
+		go func() {
+			out, err := g.Do(t.Context(), n)
+			if err != nil || out != 2*n {
+				t.Errorf("%d: %d, %v", n, out, err)
+			}
+			g.outs <- out
+		}()
+		synctest.Wait()
+	}
+}
+
+func TestWhatArrivesMeanwhileIsOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		g.send(t, 2+8+3)
+		for range 4 {
+			g.pass <- struct{}{}
+			synctest.Wait()
+		}
+		if want := []int{1, 1, 8, 3}; !slices.Equal(g.sizes, want) {
+			t.Errorf("batches of %v, want %v", g.sizes, want)
+		}
+		if len(g.outs) != 13 {
+			t.Errorf("%d of 13 calls have ended", len(g.outs))
+		}
+		g.send(t, 1) // after a rest it goes on
+		g.pass <- struct{}{}
+		synctest.Wait()
+		if len(g.outs) != 14 {
+			t.Error("a call after a rest does not end")
+		}
+	})
+}
+
+func TestAFullGroupSaysSoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		g.send(t, limits.Batches+limits.Waiting)
+		if _, err := g.Do(t.Context(), 0); !errors.Is(err, gather.ErrFull) {
+			t.Errorf("one more than may wait: %v", err)
+		}
+		close(g.pass)
+		synctest.Wait()
+		if len(g.outs) != limits.Batches+limits.Waiting {
+			t.Errorf("%d have ended", len(g.outs))
+		}
+	})
+}
+
+func TestWhoLeavesUndoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			_, err := g.Do(ctx, 1)
+			left <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who leaves gets %v", err)
+		}
+		g.pass <- struct{}{} // it is worked on all the same
+		synctest.Wait()
+		if !slices.Equal(g.sizes, []int{1}) {
+			t.Errorf("batches of %v", g.sizes)
+		}
+	})
+}
+
+func TestABatchHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, began := newGate(), time.Now()
+		g.send(t, 1)
+		if <-g.outs; time.Since(began) != limits.Time {
+			t.Errorf("a batch that hangs ends after %s", time.Since(began))
+		}
+	})
+}
