@@ -76,7 +76,7 @@ var invariants = []invariant{
 // would hold back the cleaning of what is dead for as long.
 func (s store) broken(ctx context.Context, sql string, since time.Time) (found int, examples []string, err error) {
 	err = pgx.BeginTxFunc(ctx, s.db, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("set local statement_timeout = %d", checkTimeout.Milliseconds())); err != nil {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("set local statement_timeout = %d; set local enable_seqscan = on", checkTimeout.Milliseconds())); err != nil {
 			return err
 		}
 		row := tx.QueryRow(ctx, `select count(*), coalesce((array_agg(place::text order by place::text))[:5], '{}') from (`+sql+`) broken (place)`, since, firstID(since))
