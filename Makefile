@@ -93,6 +93,12 @@ bench: #: measure the program against baselines, in one run; BENCH='-rounds 1 -f
 	@go build -o .local/bin/groundwork-bench ./services && go build -o .local/bin/bench ./tools/bench
 	@data=$$(mktemp -d /var/tmp/bench.XXXXXX) && chmod 711 "$$data" && trap 'rm -rf "$$data"' EXIT && \
 		LOCAL_DATA="$$data" $(LOCAL) .local/bin/bench $(BENCH) .local/bin/groundwork-bench
+
+# The stack for tests lends its Redis, and says where Postgres is: the one that is killed is another.
+crash: #: kill instances and Postgres under payments, count what is lost or doubled; CRASH='-for 60s'
+	@$(BUILD_LOCAL)
+	@go build -o .local/bin/groundwork-crash ./services && go build -o .local/bin/crash ./tools/crash
+	@$(LOCAL) -test .local/bin/crash $(CRASH) .local/bin/groundwork-crash
 # end auth, users, transactions
 
 generate: ## make the code from the contracts
@@ -160,4 +166,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race bench generate lint breaking api-changelog snapshot check rename upgrade release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run demo test race bench crash generate lint breaking api-changelog snapshot check rename upgrade release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/oapi-codegen/nullable"
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
@@ -32,17 +33,23 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
 	w := &world{t: t, db: pgtest.New(t), known: newID()}
-	var err error
-	w.Module, err = New(w.db.Pool("transactions"),
+	w.Module = w.instance(w.db.Pool("transactions"))
+	w.Server = servertest.New(t, servertest.Module{Specs: [][]byte{transactionsv1.Spec}, Routes: w.Routes})
+	return w
+}
+
+// instance is the module as one process has it: some of them share a database.
+func (w *world) instance(db *pgxpool.Pool) *Module {
+	w.t.Helper()
+	m, err := New(db,
 		// only with users:
 		w.usersModule(),
 		// end users
-		slog.New(slog.NewTextHandler(t.Output(), nil)))
+		slog.New(slog.NewTextHandler(w.t.Output(), nil)))
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	w.Server = servertest.New(t, servertest.Module{Specs: [][]byte{transactionsv1.Spec}, Routes: w.Routes})
-	return w
+	return m
 }
 
 // actor is somebody with a client.
