@@ -8,5 +8,6 @@ create table transactions.integrity_runs (
   checks      int not null default 0,
   failures    jsonb not null default '[]'
 );
+create index integrity_runs_running on transactions.integrity_runs (id) where finished_at is null;
 grant select, insert, delete on transactions.integrity_runs to groundwork_transactions;
 grant update (finished_at, checks, failures) on transactions.integrity_runs to groundwork_transactions;

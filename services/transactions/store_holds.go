@@ -52,8 +52,8 @@ func (w *written) queueHolds(batch *pgx.Batch) {
 func (s store) expireHolds(ctx context.Context, limit int) (n int, err error) {
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `
-			select id, account_id from holds where status = 'open' and expires_at <= clock_timestamp()
-			order by id limit $1 for no key update skip locked`, limit)
+			select id, account_id from holds where status = 'open' and expires_at <= now()
+			order by expires_at limit $1 for no key update skip locked`, limit)
 		type due struct{ ID, AccountID uuid.UUID }
 		over, err := pgx.CollectRows(rows, pgx.RowToStructByName[due])
 		if n = len(over); err != nil || n == 0 {

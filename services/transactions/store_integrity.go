@@ -117,7 +117,7 @@ func (s store) startRun(ctx context.Context, run integrityRun, queue *jobs.Queue
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, lockOf("integrity", uuid.Nil, "")); err != nil {
 			return err
 		}
-		rows, _ := tx.Query(ctx, selectRuns+` where finished_at is null and is_full and started_at > $1 order by id desc limit 1`, run.StartedAt.Add(-checkTimeout))
+		rows, _ := tx.Query(ctx, selectRuns+` where id > $1 and finished_at is null and is_full order by id desc limit 1`, firstID(run.StartedAt.Add(-checkTimeout)))
 		running, err := pgx.CollectRows(rows, pgx.RowToStructByName[integrityRun])
 		if err != nil || len(running) > 0 {
 			if err == nil {
@@ -148,10 +148,9 @@ func (s store) finishRun(ctx context.Context, run integrityRun) error {
 // checkedUntil is the time until which everything was looked at, some minutes less: what was under way then may have been committed since.
 // It is the zero time when nothing was.
 func (s store) checkedUntil(ctx context.Context) (until time.Time, err error) {
-	var last *time.Time
-	err = s.db.QueryRow(ctx, `select max(started_at) from integrity_runs where finished_at is not null`).Scan(&last)
-	if last != nil {
-		until = last.Add(-checkOverlap)
+	err = s.db.QueryRow(ctx, `select started_at from integrity_runs where finished_at is not null order by id desc limit 1`).Scan(&until)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return time.Time{}, nil
 	}
-	return until, err
+	return until.Add(-checkOverlap), err
 }
