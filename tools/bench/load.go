@@ -86,7 +86,23 @@ func (l load) client(c int, begin, end time.Time) (times []time.Duration, err er
 	}
 }
 
-var contentLength = []byte("Content-Length: ")
+var contentLength, chunked = []byte("Content-Length: "), []byte("Transfer-Encoding: chunked")
+
+func skipChunks(r *bufio.Reader) error {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 32)
+		if err != nil {
+			return err
+		}
+		if _, err := r.Discard(int(n) + 2); err != nil || n == 0 {
+			return err
+		}
+	}
+}
 
 // answer reads one answer and is done with it.
 func (l load) answer(r *bufio.Reader) error {
@@ -95,7 +111,7 @@ func (l load) answer(r *bufio.Reader) error {
 		return err
 	}
 	ok, first := len(line) > 12 && string(line[9:12]) == l.want, string(line)
-	length := 0
+	length, chunks := 0, false
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
@@ -109,6 +125,10 @@ func (l load) answer(r *bufio.Reader) error {
 				return err
 			}
 		}
+		chunks = chunks || bytes.HasPrefix(line, chunked)
+	}
+	if ok && chunks {
+		return skipChunks(r)
 	}
 	if !ok {
 		body, _ := io.ReadAll(io.LimitReader(r, int64(length)))

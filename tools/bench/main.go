@@ -39,6 +39,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "how often each row is measured; the median counts")
 	seconds := flag.Duration("for", 5*time.Second, "how long each row is measured in a round")
 	only := flag.String("only", "", "a regular expression: measure the rows whose names it matches")
+	history := flag.Int("history", 0, "measure with a history of so many entries against one of ten thousand, in place of the comparison")
 	profile := flag.String("profile", "", "the folder for a CPU profile of the program under each row, in place of the comparison")
 	flag.Parse()
 	var err error
@@ -48,7 +49,7 @@ func main() {
 	case flag.NArg() != 1:
 		err = errors.New("name the program to measure: make bench")
 	default:
-		err = run(ctx, flag.Arg(0), *rounds, *seconds, *only, *profile)
+		err = run(ctx, flag.Arg(0), *rounds, *seconds, *only, *profile, *history)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -85,7 +86,7 @@ type measured struct {
 	loader, server, others float64   // processors kept busy: by us, by what is measured, by Postgres
 }
 
-func run(ctx context.Context, program string, rounds int, each time.Duration, only, profile string) error {
+func run(ctx context.Context, program string, rounds int, each time.Duration, only, profile string, history int) error {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
@@ -95,6 +96,9 @@ func run(ctx context.Context, program string, rounds int, each time.Duration, on
 		return err
 	}
 	defer w.close()
+	if history > 0 {
+		return w.history(ctx, history, each)
+	}
 	rows := slices.DeleteFunc(w.rows(each), func(r row) bool { return !wanted.MatchString(r.name) })
 	if profile != "" {
 		return w.profiles(ctx, rows, profile, each)

@@ -37,7 +37,8 @@ type world struct {
 	server, baselines              *exec.Cmd
 	scratch                        string
 	token, password                string
-	ids                            []string // of the accounts, without dashes made ready
+	ids                            []string // of the accounts
+	transactions                   []string // their ids, where there is a history
 	outside                        string
 	pgbenchVersion                 string
 	began                          string // part of each key, so that no run repeats another's
@@ -254,10 +255,7 @@ func (w *world) rows(each time.Duration) []row {
 		}
 	}
 	get := func(path func(client, n int) string) func(client, n int, buf []byte) []byte {
-		return func(client, n int, buf []byte) []byte {
-			buf = append(append(append(buf, "GET "...), path(client, n)...), " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "...)
-			return append(append(buf, w.token...), "\r\n\r\n"...)
-		}
+		return func(client, n int, buf []byte) []byte { return w.get(buf, path(client, n)) }
 	}
 	const posting, reading = "/v1/transactions", "200"
 	rows := []row{
@@ -275,6 +273,11 @@ func (w *world) rows(each time.Duration) []row {
 		rows = append(rows, row{name: "pgbench", measure: func() (result, error) { return w.pgbench(each) }})
 	}
 	return rows
+}
+
+func (w *world) get(buf []byte, path string) []byte {
+	buf = append(append(append(buf, "GET "...), path...), " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "...)
+	return append(append(buf, w.token...), "\r\n\r\n"...)
 }
 
 func (w *world) post(buf []byte, path string, key []byte, from, to string) []byte {
