@@ -49,7 +49,7 @@ func (w *world) suffer(ctx context.Context, lasts time.Duration, clients int) ([
 	defer timer.Stop()
 	paying.Wait()
 	if err == nil {
-		err = ctx.Err()
+		err = w.ready(ctx)
 	}
 	return all, err
 }
