@@ -191,7 +191,10 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 		fmt.Sprintf("alter role %s set statement_timeout = '5s'", name),
 		fmt.Sprintf("alter role %s set lock_timeout = '2s'", name),
 		fmt.Sprintf("alter role %s set idle_in_transaction_session_timeout = '10s'", name),
-		fmt.Sprintf("alter role %s set timezone = 'UTC'", name))
+		fmt.Sprintf("alter role %s set timezone = 'UTC'", name),
+		// Every question of a module has an index. Postgres keeps the plan of a prepared statement, and one that was made while a table was
+		// empty would go on reading all of it when it has grown.
+		fmt.Sprintf("alter role %s set enable_seqscan = off", name))
 	if !exists && password == "" {
 		return needsLogin(role, statements)
 	}

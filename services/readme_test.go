@@ -111,7 +111,7 @@ func TestTheReadmeIsShortAndExplainsWhatIsDependedOn(t *testing.T) {
 			t.Errorf("the README does not say what %s is for", d)
 		}
 	}
-	if len(direct) > 28 {
+	if len(direct) > 30 { // a fifth of them for tests, tools and the local stack only
 		t.Errorf("%d projects are depended on directly: %v", len(direct), direct)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/singleflight"
+
+	"example.com/groundwork/pkg/gather"
 )
 
 const (
@@ -29,6 +32,9 @@ type Cache struct {
 	ttl     time.Duration
 	flights singleflight.Group
 	reads   metric.Int64Counter
+	asking  *gather.Group[string, answer]
+	counted map[string]metric.MeasurementOption // by outcome
+	lost    atomic.Bool                         // Redis did not answer the last time
 }
 
 // Fill reads the truth.
@@ -42,8 +48,20 @@ func New(client *redis.Client, prefix string, ttl time.Duration) *Cache {
 	if err != nil { // the name is a constant
 		panic(err)
 	}
-	return &Cache{client: client, prefix: prefix, ttl: ttl, reads: reads}
+	c := &Cache{client: client, prefix: prefix, ttl: ttl, reads: reads, counted: map[string]metric.MeasurementOption{}}
+	for _, outcome := range []string{hit, miss, away} {
+		c.counted[outcome] = metric.WithAttributeSet(attribute.NewSet(attribute.String("cache", prefix), attribute.String("outcome", outcome)))
+	}
+	c.asking = gather.New("read "+prefix, gather.Limits{Batches: 4, After: 5 * time.Millisecond, Size: 100, Waiting: 10_000, Time: fillTime}, c.ask)
+	return c
 }
+
+// The outcomes of a read.
+const (
+	hit  = "hit"
+	miss = "miss"
+	away = "away" // Redis did not answer
+)
 
 // entry is what Redis keeps of a thing: a hash of v and d. Without d it is a marker: the thing has this version now, and nobody has
 // read it since.
@@ -55,9 +73,13 @@ type entry struct {
 // Get returns what is cached, or asks fill and remembers its answer. Callers who want the same thing at once share one fill, so they
 // must not change the value. An error of fill is returned as it is and not remembered.
 func (c *Cache) Get(ctx context.Context, key string, fill Fill) (version int64, value []byte, err error) {
-	found, outcome := c.read(ctx, key)
-	c.reads.Add(ctx, 1, metric.WithAttributes(attribute.String("cache", c.prefix), attribute.String("outcome", outcome)))
-	if outcome == "hit" {
+	asked, err := c.look(ctx, key)
+	if err != nil {
+		return 0, nil, err
+	}
+	c.reads.Add(ctx, 1, c.counted[asked.outcome])
+	found := asked.entry
+	if asked.outcome == hit {
 		return found.version, found.value, nil
 	}
 	// The one who fills may go away; the others still wait for the answer.
@@ -104,18 +126,55 @@ func (c *Cache) fill(ctx context.Context, key string, fill Fill) (e entry, err e
 	return e, nil
 }
 
-func (c *Cache) read(ctx context.Context, key string) (e entry, outcome string) {
-	fields, err := c.client.HMGet(ctx, c.prefix+":"+key, "v", "d").Result()
+// answer is what Redis has of a thing.
+type answer struct {
+	entry
+	outcome string
+}
+
+// look asks together with others. While Redis is away each asks alone, so that only the one who finds out waits for it.
+func (c *Cache) look(ctx context.Context, key string) (answer, error) {
+	if c.lost.Load() {
+		return c.ask(ctx, []string{key})[0], nil
+	}
+	a, err := c.asking.Do(ctx, key)
+	if err != nil && ctx.Err() == nil { // too many wait
+		return answer{outcome: away}, nil
+	}
+	return a, err
+}
+
+// ask reads what is asked for at the same time in one round trip.
+func (c *Cache) ask(ctx context.Context, keys []string) []answer {
+	answers := make([]answer, len(keys))
+	reads := make([]*redis.SliceCmd, 0, len(keys))
+	_, _ = c.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+		for _, key := range keys {
+			reads = append(reads, p.HMGet(ctx, c.prefix+":"+key, "v", "d"))
+		}
+		return nil
+	})
+	for i, read := range reads {
+		answers[i] = answerOf(read)
+	}
+	c.lost.Store(answers[0].outcome == away)
+	return answers
+}
+
+func answerOf(read *redis.SliceCmd) (a answer) {
+	fields, err := read.Result()
 	if err != nil {
-		return e, "away"
+		a.outcome = away
+		return a
 	}
 	v, _ := fields[0].(string)
 	d, whole := fields[1].(string)
-	if e.version, err = strconv.ParseInt(v, 10, 64); err != nil || !whole {
-		return e, "miss"
+	if a.version, err = strconv.ParseInt(v, 10, 64); err != nil || !whole {
+		a.outcome = miss
+		return a
 	}
-	e.value = []byte(d)
-	return e, "hit"
+	a.outcome, a.value = hit, []byte(d)
+	return a
 }
 
 // keep takes a version, a time to live and, unless it is a marker, the value. The newest version stays.

@@ -20,6 +20,7 @@ import (
 // Limits bound a Group.
 type Limits struct {
 	Batches int           // worked on at a time
+	After   time.Duration // a batch beside others begins when the youngest of them is older; until then calls rather wait and share one
 	Size    int           // calls in a batch
 	Waiting int           // calls that wait; the next ones get ErrFull
 	Time    time.Duration // for one batch, whatever becomes of its callers
@@ -38,6 +39,7 @@ type Group[In, Out any] struct {
 	mu      sync.Mutex
 	waiting []*Call[In, Out]
 	working int
+	began   time.Time // the youngest batch
 }
 
 // Call is one that waits, is worked on, or is done.
@@ -71,8 +73,9 @@ func (g *Group[In, Out]) Begin(ctx context.Context, in In) (*Call[In, Out], erro
 		return nil, ErrFull
 	}
 	g.waiting = append(g.waiting, c)
-	if g.working < g.limits.Batches {
+	if g.working == 0 || g.working < g.limits.Batches && time.Since(g.began) >= g.limits.After {
 		g.working++
+		g.began = time.Now()
 		go g.run()
 	}
 	return c, nil
@@ -109,6 +112,7 @@ func (g *Group[In, Out]) next() []*Call[In, Out] {
 		g.waiting = nil // and what it had grown to
 		return nil
 	}
+	g.began = time.Now()
 	batch := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
 	return batch

@@ -25,20 +25,22 @@ var limits = gather.Limits{Batches: 2, Size: 8, Waiting: 20, Time: time.Minute}
 
 func newGate() *gate {
 	g := &gate{pass: make(chan struct{}), outs: make(chan int, 100)}
-	g.Group = gather.New("double", limits, func(ctx context.Context, batch []int) (outs []int) {
-		g.mu.Lock()
-		g.sizes = append(g.sizes, len(batch))
-		g.mu.Unlock()
-		select {
-		case <-g.pass:
-		case <-ctx.Done():
-		}
-		for _, n := range batch {
-			outs = append(outs, 2*n)
-		}
-		return outs
-	})
+	g.Group = gather.New("double", limits, g.work)
 	return g
+}
+
+func (g *gate) work(ctx context.Context, batch []int) (outs []int) {
+	g.mu.Lock()
+	g.sizes = append(g.sizes, len(batch))
+	g.mu.Unlock()
+	select {
+	case <-g.pass:
+	case <-ctx.Done():
+	}
+	for _, n := range batch {
+		outs = append(outs, 2*n)
+	}
+	return outs
 }
 
 // send has calls wait, one after the other.
@@ -75,6 +77,29 @@ func TestWhatArrivesMeanwhileIsOneBatch(t *testing.T) {
 		synctest.Wait()
 		if len(g.outs) != 14 {
 			t.Error("a call after a rest does not end")
+		}
+	})
+}
+
+func TestABatchBesideASlowOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		patient := limits
+		patient.After = time.Second
+		g.Group = gather.New("double", patient, g.work)
+		g.send(t, 3)
+		if !slices.Equal(g.sizes, []int{1}) {
+			t.Errorf("batches of %v beside one that has just begun", g.sizes)
+		}
+		time.Sleep(patient.After)
+		g.send(t, 1)
+		if !slices.Equal(g.sizes, []int{1, 3}) {
+			t.Errorf("batches of %v beside one that is slow", g.sizes)
+		}
+		close(g.pass)
+		synctest.Wait()
+		if len(g.outs) != 4 {
+			t.Errorf("%d of 4 calls have ended", len(g.outs))
 		}
 	})
 }

@@ -16,11 +16,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
-	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzhttp"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
 
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
@@ -42,13 +38,15 @@ func NewRouter(o Options) *chi.Mux {
 	if err != nil { // constant options
 		panic(err)
 	}
+	watched, err := newObserved(o.Log)
+	if err != nil { // a constant name
+		panic(err)
+	}
 	r := chi.NewRouter()
 	r.Use(
 		func(next http.Handler) http.Handler { return compress(next) },
 		clientIP(o.TrustedProxies),
-		begin,
-		traced,
-		logged(o.Log),
+		watched.around,
 		recovered,
 		headers(o.HTTPS),
 		o.Origins.guard,
@@ -74,103 +72,6 @@ func clientIP(proxies []string) func(http.Handler) http.Handler {
 }
 
 var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
-
-// begin notes what came in and gives it a name.
-func begin(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get("X-Request-Id")
-		if !wellFormedID.MatchString(id) {
-			id = uuid.Must(uuid.NewV7()).String()
-		}
-		w.Header().Set("X-Request-Id", id)
-		info := &request.Info{
-			ID: id, Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header,
-			Client: middleware.GetClientIPAddr(r.Context()), Started: time.Now(),
-		}
-		next.ServeHTTP(w, r.WithContext(request.With(r.Context(), info)))
-	})
-}
-
-// traced makes the request a span that continues the caller's trace, and measures it (http.server.request.duration). Both are named by
-// the route's pattern, which is known only when the router is done, so it is added at the end: a path alone would be a series each.
-func traced(next http.Handler) http.Handler {
-	named := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() { // also when it hangs up
-			pattern := route(r)
-			if pattern == "" {
-				return
-			}
-			span := trace.SpanFromContext(r.Context())
-			span.SetName(method(r.Method) + " " + pattern)
-			span.SetAttributes(attribute.String("http.route", pattern))
-			if code := request.From(r.Context()).Code; code != "" {
-				span.SetAttributes(attribute.String("code", code))
-			}
-			if labels, ok := otelhttp.LabelerFromContext(r.Context()); ok {
-				labels.Add(attribute.String("http.route", pattern))
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
-	return otelhttp.NewHandler(named, "",
-		otelhttp.WithServerName("groundwork:80"), // else it is the Host header, which a caller makes up: a series each
-		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return method(r.Method) }),
-		otelhttp.WithFilter(func(r *http.Request) bool { return !quiet(r.URL.Path) }))
-}
-
-// method is the request's method when it is a known one: anything else would be a series each.
-func method(m string) string {
-	switch m {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
-		return m
-	}
-	return "HTTP"
-}
-
-// route is the pattern that answered, or "" when none did.
-func route(r *http.Request) string {
-	pattern := chi.RouteContext(r.Context()).RoutePattern()
-	if strings.HasSuffix(pattern, "*") && request.From(r.Context()).Code == "not-found" {
-		return ""
-	}
-	return pattern
-}
-
-// quiet paths are asked every second by machines.
-func quiet(path string) bool { return path == "/livez" || path == "/readyz" }
-
-// logged tells each request once, where its story ends.
-func logged(log *slog.Logger) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-			defer func() { // also when it hangs up
-				info := request.From(r.Context())
-				level := slog.LevelInfo
-				if quiet(info.Path) || preflight(r) && ww.Status() < 400 {
-					level = slog.LevelDebug
-				}
-				attrs := []slog.Attr{
-					slog.String("method", method(r.Method)), slog.String("route", route(r)), slog.Int("status", ww.Status()),
-					slog.Int("bytes", ww.BytesWritten()), slog.Float64("ms", float64(time.Since(info.Started).Microseconds())/1000),
-					slog.String("request_id", info.ID), slog.String("caller", info.Caller),
-				}
-				if info.Code != "" {
-					attrs = append(attrs, slog.String("code", info.Code))
-				}
-				if info.Deprecated { // who has to change before the operation can go
-					attrs = append(attrs, slog.Bool("deprecated", true), slog.String("client", info.ClientID))
-				}
-				if ww.Status() >= 500 || info.Code == "internal" {
-					level = slog.LevelError
-					attrs = append(attrs, slog.Any("error", info.Err))
-				}
-				log.LogAttrs(r.Context(), level, "request", attrs...)
-			}()
-			next.ServeHTTP(ww, r)
-		})
-	}
-}
 
 // recovered answers a panic as any other mistake of ours.
 func recovered(next http.Handler) http.Handler {

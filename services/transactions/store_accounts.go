@@ -20,7 +20,7 @@ type store struct {
 }
 
 func newStore(db *pgxpool.Pool) store {
-	return store{db, gather.New("read accounts", gather.Limits{Batches: 4, Size: 100, Waiting: 10_000, Time: 5 * time.Second},
+	return store{db, gather.New("read accounts", gather.Limits{Batches: 4, After: 5 * time.Millisecond, Size: 100, Waiting: 10_000, Time: 5 * time.Second},
 		func(ctx context.Context, ids []uuid.UUID) []read { return readAccounts(ctx, db, ids) })}
 }
 

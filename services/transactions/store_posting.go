@@ -163,11 +163,12 @@ func takeKeys(ctx context.Context, tx sender, orders []*order, outcomes []outcom
 		taken, err = pgx.CollectRows(rows, pgx.RowTo[bool])
 		return err
 	})
-	// A statement of its own sees what was committed until the locks were taken.
+	// A statement of its own sees what was committed until the locks were taken. (offset 0: one look into the index for each key, whatever
+	// the planner knew of the table when it was empty.)
 	batch.Queue(`
 		select o.place, k.fingerprint, k.status, k.headers, k.body
 		from unnest($1::uuid[], $2::text[]) with ordinality as o (principal_id, key, place)
-		join idempotency_keys k on k.principal_id = o.principal_id and k.key = o.key`, principals, keys).Query(func(rows pgx.Rows) error {
+		cross join lateral (select fingerprint, status, headers, body from idempotency_keys k where k.principal_id = o.principal_id and k.key = o.key offset 0) k`, principals, keys).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[kept])
 		for _, k := range found {
 			i := k.Place - 1
@@ -226,7 +227,7 @@ func look(ctx context.Context, db sender, all []needs, locked string) (books, er
 		queueRows(batch, func(r reference) { b.used[r] = true }, `
 			select r.created_by, r.reference
 			from unnest($1::uuid[], $2::text[]) as o (created_by, reference)
-			join transaction_references r on r.created_by = o.created_by and r.reference = o.reference`,
+			cross join lateral (select created_by, reference from transaction_references r where r.created_by = o.created_by and r.reference = o.reference offset 0) r`,
 			column(names, func(r reference) uuid.UUID { return r.CreatedBy }),
 			column(names, func(r reference) string { return r.Reference }))
 	}

@@ -38,6 +38,7 @@ func main() {
 	baseline := flag.String("baselines", "", "serve the baselines at this address; not for you")
 	rounds := flag.Int("rounds", 3, "how often each row is measured; the median counts")
 	seconds := flag.Duration("for", 5*time.Second, "how long each row is measured in a round")
+	only := flag.String("only", "", "a regular expression: measure the rows whose names it matches")
 	profile := flag.String("profile", "", "the folder for a CPU profile of the program under each row, in place of the comparison")
 	flag.Parse()
 	var err error
@@ -47,7 +48,7 @@ func main() {
 	case flag.NArg() != 1:
 		err = errors.New("name the program to measure: make bench")
 	default:
-		err = run(ctx, flag.Arg(0), *rounds, *seconds, *profile)
+		err = run(ctx, flag.Arg(0), *rounds, *seconds, *only, *profile)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -84,13 +85,17 @@ type measured struct {
 	loader, server, others float64   // processors kept busy: by us, by what is measured, by Postgres
 }
 
-func run(ctx context.Context, program string, rounds int, each time.Duration, profile string) error {
+func run(ctx context.Context, program string, rounds int, each time.Duration, only, profile string) error {
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	w, err := newWorld(ctx, program)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	rows := w.rows(each)
+	rows := slices.DeleteFunc(w.rows(each), func(r row) bool { return !wanted.MatchString(r.name) })
 	if profile != "" {
 		return w.profiles(ctx, rows, profile, each)
 	}
@@ -127,7 +132,27 @@ func run(ctx context.Context, program string, rounds int, each time.Duration, pr
 	tell(rows, got)
 	memory, err := w.memory()
 	fmt.Printf("\nThe most memory that the program had: %d MiB\n", memory)
-	return err
+	return errors.Join(err, w.scans(ctx))
+}
+
+// scans tells what was read row by row: on the way of a payment nothing may be, since it grows.
+func (w *world) scans(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, w.database)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, _ := conn.Query(ctx, `select relname, seq_scan, seq_tup_read, n_live_tup from pg_stat_user_tables
+		where schemaname = 'transactions' and seq_tup_read > 100000 order by seq_tup_read desc`)
+	for rows.Next() {
+		var table string
+		var scans, read, live int64
+		if err := rows.Scan(&table, &scans, &read, &live); err != nil {
+			return err
+		}
+		fmt.Printf("Sequential scans of %s: %d, of %d rows in all (it has %d)\n", table, scans, read, live)
+	}
+	return rows.Err()
 }
 
 func tell(rows []row, got map[string]*measured) {

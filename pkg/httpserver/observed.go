@@ -1,0 +1,168 @@
+package httpserver
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"example.com/groundwork/pkg/request"
+)
+
+// observed gives each request a name, makes it a span that continues the caller's trace, measures it (http.server.request.duration), and tells it
+// once in the log, where its story ends. All are named by the route's pattern, which is known only when the router is done: a path alone would be
+// a series each.
+//
+// It is our own because it is on the way of every request: otelhttp measures sizes as well, and takes as long for one request as a handler does.
+type observed struct {
+	log      *slog.Logger
+	tracer   trace.Tracer
+	duration metric.Float64Histogram
+	labels   sync.Map // of what has been measured: series to []metric.RecordOption
+}
+
+// series is what a measurement is told apart by. Each part has few values, whatever callers make up.
+type series struct {
+	method, route string
+	status        int
+}
+
+func newObserved(log *slog.Logger) (*observed, error) {
+	const name = "example.com/groundwork/pkg/httpserver"
+	// The name, the unit and the buckets are those of OpenTelemetry's semantic conventions for HTTP.
+	duration, err := otel.Meter(name).Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
+		metric.WithDescription("Duration of HTTP server requests."),
+		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10))
+	return &observed{log: log, tracer: otel.Tracer(name), duration: duration}, err
+}
+
+var asServer = trace.WithSpanKind(trace.SpanKindServer)
+
+func (o *observed) around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Request-Id")
+		if !wellFormedID.MatchString(id) {
+			id = uuid.Must(uuid.NewV7()).String()
+		}
+		w.Header().Set("X-Request-Id", id)
+		info := &request.Info{
+			ID: id, Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header,
+			Client: middleware.GetClientIPAddr(r.Context()), Started: time.Now(),
+		}
+		ctx, span := r.Context(), trace.Span(nil)
+		if !quiet(info.Path) {
+			if r.Header.Get("Traceparent") != "" {
+				ctx = otel.GetTextMapPropagator().Extract(ctx, propagation.HeaderCarrier(r.Header))
+			}
+			ctx, span = o.tracer.Start(ctx, method(r.Method), asServer)
+		}
+		r = r.WithContext(request.With(ctx, info))
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		defer func() { // also when it hangs up
+			took, route, status := time.Since(info.Started), route(r), cmp.Or(ww.Status(), http.StatusOK)
+			if span != nil {
+				o.measure(r, series{method(r.Method), route, status}, took)
+				finish(span, info, route, status)
+			}
+			o.tell(r, ww, info, route, took)
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+func (o *observed) measure(r *http.Request, s series, took time.Duration) {
+	known, ok := o.labels.Load(s)
+	if !ok {
+		attributes := []attribute.KeyValue{
+			attribute.String("http.request.method", s.method), attribute.String("url.scheme", "http"), attribute.Int("http.response.status_code", s.status),
+		}
+		if s.route != "" {
+			attributes = append(attributes, attribute.String("http.route", s.route))
+		}
+		if s.status >= 500 {
+			attributes = append(attributes, attribute.String("error.type", strconv.Itoa(s.status)))
+		}
+		known, _ = o.labels.LoadOrStore(s, []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))})
+	}
+	o.duration.Record(r.Context(), took.Seconds(), known.([]metric.RecordOption)...)
+}
+
+func finish(span trace.Span, info *request.Info, route string, status int) {
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.String("http.request.method", method(info.Method)), attribute.Int("http.response.status_code", status))
+	if route != "" {
+		span.SetName(method(info.Method) + " " + route)
+		span.SetAttributes(attribute.String("http.route", route))
+	}
+	if info.Code != "" {
+		span.SetAttributes(attribute.String("code", info.Code))
+	}
+	if status >= 500 {
+		span.SetStatus(codes.Error, "")
+	}
+}
+
+// tell writes the one line of the request.
+func (o *observed) tell(r *http.Request, ww middleware.WrapResponseWriter, info *request.Info, route string, took time.Duration) {
+	level := slog.LevelInfo
+	if quiet(info.Path) || preflight(r) && ww.Status() < 400 {
+		level = slog.LevelDebug
+	}
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs,
+		slog.String("method", method(r.Method)), slog.String("route", route), slog.Int("status", ww.Status()),
+		slog.Int("bytes", ww.BytesWritten()), slog.Float64("ms", float64(took.Microseconds())/1000),
+		slog.String("request_id", info.ID), slog.String("caller", info.Caller))
+	if info.Code != "" {
+		attrs = append(attrs, slog.String("code", info.Code))
+	}
+	if info.Deprecated { // who has to change before the operation can go
+		attrs = append(attrs, slog.Bool("deprecated", true), slog.String("client", info.ClientID))
+	}
+	if ww.Status() >= 500 || info.Code == "internal" {
+		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", info.Err))
+	}
+	o.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// method is the request's method when it is a known one: anything else would be a series each.
+func method(m string) string {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return m
+	}
+	return "HTTP"
+}
+
+// route is the pattern that answered, or "" when none did.
+func route(r *http.Request) string {
+	info := request.From(r.Context())
+	if info.Pattern != "" { // the guard has asked for it already
+		return info.Pattern
+	}
+	pattern := chi.RouteContext(r.Context()).RoutePattern()
+	if strings.HasSuffix(pattern, "*") && info.Code == "not-found" {
+		return ""
+	}
+	return pattern
+}
+
+// quiet paths are asked every second by machines.
+func quiet(path string) bool { return path == "/livez" || path == "/readyz" }
