@@ -120,10 +120,7 @@ func (c *client) choose() (s said, path string, body any) {
 
 // settle asks under one key until there is an answer for good, now and then both instances at the same time.
 func (c *client) settle(ctx context.Context, s *said, path string, body any) {
-	for first := true; ctx.Err() == nil; first = false {
-		if !first {
-			c.w.counts.again.Add(1)
-		}
+	for ctx.Err() == nil {
 		to := []int{0}
 		if rand.N(10) == 0 {
 			to = []int{1, 2}
@@ -145,6 +142,7 @@ func (c *client) settle(ctx context.Context, s *said, path string, body any) {
 		case <-c.over:
 			return
 		case <-time.After(rand.N(100 * time.Millisecond)):
+			c.w.counts.again.Add(1)
 		}
 	}
 }

@@ -21,13 +21,16 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	lasts := flag.Duration("for", time.Minute, "how long there is trouble")
 	clients := flag.Int("clients", 16, "how many pay at a time")
 	flag.Parse()
 	err := errors.New("name the program: make crash")
 	if flag.NArg() == 1 {
 		err = run(ctx, flag.Arg(0), *lasts, *clients, os.Stdout)
+	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
 	}
 	stop()
 	if err != nil {

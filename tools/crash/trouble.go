@@ -49,7 +49,7 @@ func (w *world) suffer(ctx context.Context, lasts time.Duration, clients int) ([
 	defer timer.Stop()
 	paying.Wait()
 	if err == nil {
-		err = ctx.Err()
+		err = w.ready(ctx)
 	}
 	return all, err
 }
@@ -93,12 +93,12 @@ func (w *world) endSessions(ctx context.Context, politely bool) {
 	defer conn.Close(context.WithoutCancel(ctx))
 	rows, _ := conn.Query(ctx, `
 		select pid from pg_stat_activity where usename = 'groundwork_transactions' order by state = 'active' desc, random() limit $1`, 1+rand.N(3))
-	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	pids, _ := pgx.CollectRows(rows, pgx.RowTo[int])
 	for _, pid := range pids {
 		switch {
 		case politely:
 			var ended bool
-			if err = conn.QueryRow(ctx, `select pg_terminate_backend($1)`, pid).Scan(&ended); err == nil && ended {
+			if err := conn.QueryRow(ctx, `select pg_terminate_backend($1)`, pid).Scan(&ended); err == nil && ended {
 				w.counts.terminated.Add(1)
 			}
 		case syscall.Kill(pid, syscall.SIGKILL) == nil:
