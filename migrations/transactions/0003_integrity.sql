@@ -1,4 +1,29 @@
 -- +goose Up
+-- An entry goes on from the one before: a balance that is no sum of its entries, or a number that was left out, is refused at once.
+-- +goose StatementBegin
+create or replace function transactions.check_entries() returns trigger language plpgsql as $$
+begin
+  if exists (select from added group by transaction_id, currency having sum(amount) <> 0) then
+    raise exception 'entries do not sum to zero' using errcode = 'check_violation', constraint = 'entries_sum_to_zero';
+  end if;
+  -- A balanced pair added to an old transaction would rewrite history as well.
+  if exists (select from added join transactions.transactions t on t.id = added.transaction_id where t.created_xid <> pg_current_xact_id()) then
+    raise exception 'entries come too late for their transaction' using errcode = 'check_violation', constraint = 'entries_in_time';
+  end if;
+  if exists (
+    select from added left join transactions.entries before
+    on before.account_id = added.account_id and before.account_version = added.account_version - 1
+    where (before.account_id is null) <> (added.account_version = 1) or added.balance_after <> coalesce(before.balance_after, 0) + added.amount
+  ) then
+    raise exception 'entries do not go on from those before' using errcode = 'check_violation', constraint = 'entries_in_order';
+  end if;
+  return null;
+end $$;
+-- +goose StatementEnd
+
+-- A statement shows when each entry was made, and need not look for that in another table. Older entries have it in their transactions only.
+alter table transactions.entries add column created_at timestamptz;
+
 -- What the checks of the ledger found, run by run.
 create table transactions.integrity_runs (
   id          uuid primary key,

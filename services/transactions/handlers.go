@@ -103,7 +103,7 @@ func (m *Module) ListEntries(ctx context.Context, r transactionsv1.ListEntriesRe
 	if err != nil {
 		return nil, err
 	}
-	p := page.Of(ctx, rows, limit, filter, func(l line) int64 { return l.AccountVersion }, line.api)
+	p := page.Of(ctx, rows, limit, filter, func(e entry) int64 { return e.AccountVersion }, entry.api)
 	return transactionsv1.ListEntries200JSONResponse{
 		Body:    transactionsv1.EntryPage{Data: p.Data, Page: transactionsv1.Page{HasMore: p.More, NextCursor: p.Cursor}},
 		Headers: transactionsv1.ListEntries200ResponseHeaders{Link: p.Link},

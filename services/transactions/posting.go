@@ -44,6 +44,7 @@ type entry struct {
 	Currency       string
 	BalanceAfter   int64
 	AccountVersion int64 // 1, 2, 3 … per account
+	CreatedAt      time.Time
 }
 
 // balance is the state of an account that posting decides on.
@@ -184,8 +185,8 @@ func (b books) post(t transaction, d draft, allowed terms) ([]entry, *problem.Er
 		}
 		d[p.From], d[p.To] = from, to
 		entries = append(entries,
-			entry{t.ID, 2*i + 1, p.From, -p.Amount, p.Currency, from.Posted, from.EntryVersion},
-			entry{t.ID, 2*i + 2, p.To, p.Amount, p.Currency, to.Posted, to.EntryVersion})
+			entry{t.ID, 2*i + 1, p.From, -p.Amount, p.Currency, from.Posted, from.EntryVersion, t.CreatedAt},
+			entry{t.ID, 2*i + 2, p.To, p.Amount, p.Currency, to.Posted, to.EntryVersion, t.CreatedAt})
 	}
 	return entries, nil
 }

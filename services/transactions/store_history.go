@@ -3,7 +3,6 @@ package transactions
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -11,27 +10,22 @@ import (
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 )
 
-// line is an entry as a statement shows it.
-type line struct {
-	entry
-	CreatedAt time.Time
-}
-
 // entries returns an account's entries before the version named, newest first.
-func (s store) entries(ctx context.Context, id uuid.UUID, before int64, limit int) ([]line, error) {
+func (s store) entries(ctx context.Context, id uuid.UUID, before int64, limit int) ([]entry, error) {
 	rows, _ := s.db.Query(ctx, `
-		select e.transaction_id, e.seq, e.account_id, e.amount, e.currency, e.balance_after, e.account_version, t.created_at
-		from entries e join transactions t on t.id = e.transaction_id
+		select e.transaction_id, e.seq, e.account_id, e.amount, e.currency, e.balance_after, e.account_version,
+		       coalesce(e.created_at, (select t.created_at from transactions t where t.id = e.transaction_id)) as created_at
+		from entries e
 		where e.account_id = $1 and e.account_version < $2
 		order by e.account_version desc limit $3`, id, before, limit)
-	return pgx.CollectRows(rows, pgx.RowToStructByName[line])
+	return pgx.CollectRows(rows, pgx.RowToStructByName[entry])
 }
 
 // api is the entry as the contract has it.
-func (l line) api() transactionsv1.Entry {
+func (e entry) api() transactionsv1.Entry {
 	return transactionsv1.Entry{
-		TransactionId: l.TransactionID, Seq: l.Seq, Amount: l.Amount, Currency: l.Currency,
-		BalanceAfter: l.BalanceAfter, AccountVersion: l.AccountVersion, CreatedAt: l.CreatedAt.UTC(),
+		TransactionId: e.TransactionID, Seq: e.Seq, Amount: e.Amount, Currency: e.Currency,
+		BalanceAfter: e.BalanceAfter, AccountVersion: e.AccountVersion, CreatedAt: e.CreatedAt.UTC(),
 	}
 }
 

@@ -346,17 +346,18 @@ func (w *written) queueHistory(batch *pgx.Batch) {
 		column(w.transactions, func(t *transaction) uuid.UUID { return t.CreatedBy }),
 		w.requests)
 	batch.Queue(`
-		insert into entries (transaction_id, seq, account_id, amount, currency, balance_after, account_version)
-		select transaction_id, seq, account_id, amount, currency, balance_after, account_version
-		from unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
-			as e (transaction_id, seq, account_id, amount, currency, balance_after, account_version)`,
+		insert into entries (transaction_id, seq, account_id, amount, currency, balance_after, account_version, created_at)
+		select transaction_id, seq, account_id, amount, currency, balance_after, account_version, created_at
+		from unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::timestamptz[])
+			as e (transaction_id, seq, account_id, amount, currency, balance_after, account_version, created_at)`,
 		column(w.entries, func(e entry) uuid.UUID { return e.TransactionID }),
 		column(w.entries, func(e entry) int { return e.Seq }),
 		column(w.entries, func(e entry) uuid.UUID { return e.AccountID }),
 		column(w.entries, func(e entry) int64 { return e.Amount }),
 		column(w.entries, func(e entry) string { return e.Currency }),
 		column(w.entries, func(e entry) int64 { return e.BalanceAfter }),
-		column(w.entries, func(e entry) int64 { return e.AccountVersion }))
+		column(w.entries, func(e entry) int64 { return e.AccountVersion }),
+		column(w.entries, func(e entry) time.Time { return e.CreatedAt }))
 }
 
 // queueWords writes what few transactions have: what a person typed (references for ever, notes where they can be erased), and which

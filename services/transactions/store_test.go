@@ -566,18 +566,21 @@ func TestEntriesBalanceAndComeInTime(t *testing.T) {
 	const begin = `insert into transactions (id, kind, occurred_at, created_at, created_by, request_id) values ($1, 'transfer', now(), now(), $1, '')`
 	const one = `insert into entries (transaction_id, seq, account_id, amount, currency, balance_after, account_version) values ($1, $2, $3, $4, $5, 0, 99)`
 	const two = `insert into entries (transaction_id, seq, account_id, amount, currency, balance_after, account_version)
-		values ($1, 91, $2, -$4::bigint, $6, 0, 98), ($1, 92, $3, $5::bigint, $6, 0, 98)`
-	x, y := b.accounts[0], b.accounts[1]
+		values ($1, 91, $2, -$4::bigint, $6, 10 - $4::bigint, $7), ($1, 92, $3, $5::bigint, $6, 10 + $5::bigint + $8::bigint, $7)`
+	x, y := b.accounts[0], b.accounts[1] // each has 10, by one entry
 	for name, c := range map[string]struct {
 		try  func(tx pgx.Tx, id uuid.UUID) error
 		want string
 	}{
-		"one side alone": {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, one, id, 1, x, -5, "EUR") }, "entries_sum_to_zero"},
-		"another amount": {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 6, "EUR") }, "entries_sum_to_zero"},
-		"an old one":     {func(tx pgx.Tx, _ uuid.UUID) error { return exec(tx, two, old, x, y, 5, 5, "EUR") }, "entries_in_time"},
-		"nothing":        {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, one, id, 1, x, 0, "EUR") }, "entries_amount_check"},
-		"other money":    {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "USD") }, "entries_account_id_currency_fkey"},
-		"a balanced one": {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "EUR") }, ""},
+		"one side alone":           {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, one, id, 1, x, -5, "EUR") }, "entries_sum_to_zero"},
+		"another amount":           {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 6, "EUR", 2, 0) }, "entries_sum_to_zero"},
+		"an old one":               {func(tx pgx.Tx, _ uuid.UUID) error { return exec(tx, two, old, x, y, 5, 5, "EUR", 2, 0) }, "entries_in_time"},
+		"nothing":                  {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, one, id, 1, x, 0, "EUR") }, "entries_amount_check"},
+		"other money":              {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "USD", 2, 0) }, "entries_account_id_currency_fkey"},
+		"one left out":             {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "EUR", 3, 0) }, "entries_in_order"},
+		"the first once more":      {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "EUR", 1, 0) }, "entries_account_version_key"},
+		"a balance that is no sum": {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "EUR", 2, 1) }, "entries_in_order"},
+		"a balanced one":           {func(tx pgx.Tx, id uuid.UUID) error { return exec(tx, two, id, x, y, 5, 5, "EUR", 2, 0) }, ""},
 	} {
 		err := pgx.BeginFunc(t.Context(), b.store.db, func(tx pgx.Tx) error {
 			id := newID()

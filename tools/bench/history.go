@@ -33,6 +33,9 @@ func (w *world) history(ctx context.Context, entries int, each time.Duration) er
 		if err := w.remember(ctx, conn, n); err != nil {
 			return err
 		}
+		if err := settle(ctx, conn); err != nil {
+			return err
+		}
 		fmt.Fprintf(os.Stderr, "a history of %d entries was made in %s\n", n, time.Since(began).Round(time.Second))
 		for range 3 {
 			for _, r := range rows {
@@ -101,9 +104,9 @@ func (w *world) remember(ctx context.Context, conn *pgx.Conn, entries int) error
 			select (lpad(to_hex(1700000000000 + n / 4), 12, '0') || '7' || lpad(to_hex(n %% 4), 3, '0') || '8000' || lpad(to_hex(n), 12, '0'))::uuid,
 				'transfer', now(), now(), '01900000-0000-7000-8000-000000000000', 'history' from generate_series(0, %d - 1) n`, count),
 		// Of each account k: the transaction before pays into it, its own pays out; of the first one it is the other way round.
-		fmt.Sprintf(`insert into entries (transaction_id, seq, account_id, amount, currency, balance_after, account_version)
+		fmt.Sprintf(`insert into entries (transaction_id, seq, account_id, amount, currency, balance_after, account_version, created_at)
 			select t, seq, ('01900000-0000-7000-8000-' || lpad(to_hex(k), 12, '0'))::uuid, amount, 'EUR',
-				case when k = 0 then least(amount, 0) else greatest(amount, 0) end, 2 * (n / %[1]d) + case when (k = 0) = (amount < 0) then 1 else 2 end
+				case when k = 0 then least(amount, 0) else greatest(amount, 0) end, 2 * (n / %[1]d) + case when (k = 0) = (amount < 0) then 1 else 2 end, now()
 			from (select n, (lpad(to_hex(1700000000000 + n / 4), 12, '0') || '7' || lpad(to_hex(n %% 4), 3, '0') || '8000' || lpad(to_hex(n), 12, '0'))::uuid as t
 				from generate_series(0, %[2]d - 1) n) s,
 			lateral (values (1, n %% %[1]d, -1), (2, (n + 1) %% %[1]d, 1)) e (seq, k, amount)`, historians, count),
@@ -125,6 +128,25 @@ func (w *world) remember(ctx context.Context, conn *pgx.Conn, entries int) error
 	}
 	w.transactions, err = column(ctx, conn, fmt.Sprintf("select id::text from transactions where random() < %g limit 5000", min(1, 5000/float64(count))))
 	return err
+}
+
+// settle waits until Postgres has written to the disk what was made, which otherwise goes on beside the measurement.
+func settle(ctx context.Context, conn *pgx.Conn) error {
+	for quiet, last := 0, int64(-1); quiet < 15; {
+		var written int64
+		if err := conn.QueryRow(ctx, "select buffers_checkpoint + buffers_clean from pg_stat_bgwriter").Scan(&written); err != nil {
+			return nil //nolint:nilerr // newer ones count elsewhere; then it is not waited for
+		}
+		if quiet++; written != last {
+			quiet, last = 0, written
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
 }
 
 func column(ctx context.Context, conn *pgx.Conn, sql string) ([]string, error) {

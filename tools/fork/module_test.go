@@ -229,7 +229,7 @@ func TestARefusalLeavesNothingBehind(t *testing.T) {
 			{"resource transactions accounts", "the path /v1/accounts is in api/transactions/v1/openapi.yaml"},
 			{"resource transactions entries", "schemas has an entry Entry already"},
 			{"resource transactions postings", "posting.go is there already"},
-			{"resource transactions lines", "line is in store_history.go and in store_lines.go"},
+			{"resource transactions viewers", "viewer is in store_accounts.go and in store_viewers.go"},
 		}...)
 	}
 	for _, r := range refusals {
