@@ -42,8 +42,22 @@ func (s *teller) payments(c cast) {
 	s.wants(422, s.pay(c.alice, "too much", hers, his, 7_501), nil)
 	s.wants(404, s.pay(c.bob, "theft", hers, his, 1), nil)
 
-	s.statement(c.alice, hers, []int64{-2_500, 10_000}, 7_500)
-	s.statement(c.bob, his, []int64{2_500}, 2_500)
+	// She sets something aside for him, of which he takes a part; and he gives a payment back.
+	key := transactionsv1.IdempotencyKey("deposit")
+	held, err := c.alice.transactions().CreateHoldWithResponse(ctx, &transactionsv1.CreateHoldParams{IdempotencyKey: key},
+		transactionsv1.NewHold{AccountId: hers, DestinationAccountId: his, Amount: 1_000, Currency: "EUR", ExpiresIn: 600})
+	s.wants(201, held, err)
+	hers404, err := c.alice.transactions().CaptureHoldWithResponse(ctx, held.JSON201.Id, &transactionsv1.CaptureHoldParams{IdempotencyKey: key}, transactionsv1.HoldCapture{})
+	s.wants(404, hers404, err)
+	taken, err := c.bob.transactions().CaptureHoldWithResponse(ctx, held.JSON201.Id, &transactionsv1.CaptureHoldParams{IdempotencyKey: key}, transactionsv1.HoldCapture{Amount: new(int64(400))})
+	s.wants(200, taken, err)
+	back, err := c.bob.transactions().ReverseTransactionWithResponse(ctx, *taken.JSON200.TransactionId, &transactionsv1.ReverseTransactionParams{IdempotencyKey: "back"})
+	s.wants(201, back, err)
+	twice, err := c.bob.transactions().ReverseTransactionWithResponse(ctx, *taken.JSON200.TransactionId, &transactionsv1.ReverseTransactionParams{IdempotencyKey: "back twice"})
+	s.wants(409, twice, err)
+
+	s.statement(c.alice, hers, []int64{400, -400, -2_500, 10_000}, 7_500)
+	s.statement(c.bob, his, []int64{-400, 400, 2_500}, 2_500)
 	foreign, err := c.bob.transactions().GetAccountWithResponse(ctx, hers, nil)
 	s.wants(404, foreign, err)
 	seen, err := c.bob.transactions().GetTransactionWithResponse(ctx, first.JSON201.Id)
