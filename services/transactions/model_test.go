@@ -2,6 +2,7 @@ package transactions
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,14 +21,12 @@ import (
 )
 
 // TestLedgerModel does random things to the ledger and to a model of it, a few maps in memory, and holds one against the other after each: what is
-// answered, every balance, and all that must always hold. What fails is made as short as it can be; `-rapid.checks` and `-rapid.steps` do more.
+// answered, every balance, and all that must always hold. What fails is made as short as it can be. MODEL_CHECKS=1000 makes more beginnings than 25.
 func TestLedgerModel(t *testing.T) {
 	b := newBank(t, 0, 0)
-	for name, value := range map[string]string{"rapid.checks": "25", "rapid.steps": "80", "rapid.shrinktime": "20s"} {
-		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
-			if err := f.Value.Set(value); err != nil {
-				t.Fatal(err)
-			}
+	for name, value := range map[string]string{"rapid.checks": cmp.Or(os.Getenv("MODEL_CHECKS"), "25"), "rapid.steps": "80", "rapid.shrinktime": "20s"} {
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
