@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,8 +73,8 @@ func (n *cutting) cut() (moment int, is bool) {
 type cutConn struct {
 	net.Conn
 	network *cutting
-	commit  []byte // how pgx names the statement on this connection, once it was prepared
-	deaf    bool   // the next answer is lost
+	commit  []byte      // how pgx names the statement on this connection, once it was prepared
+	deaf    atomic.Bool // the next answer is lost
 }
 
 var (
@@ -97,13 +98,13 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	if is && moment == under {
 		_ = c.Close()
 	}
-	c.deaf = is && moment == answered
+	c.deaf.Store(is && moment == answered)
 	return n, err
 }
 
 func (c *cutConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.deaf && n > 0 {
+	if c.deaf.Load() && n > 0 {
 		return 0, errors.Join(errCut, c.Close())
 	}
 	return n, err
