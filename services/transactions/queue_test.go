@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -11,10 +12,10 @@ import (
 )
 
 // gated is a queue whose batches stay until they are let through.
-func gated(pass <-chan struct{}) (q *queue, batches *int) {
-	batches = new(int)
+func gated(pass <-chan struct{}) (q *queue, batches *atomic.Int64) {
+	batches = new(atomic.Int64)
 	return newQueue(func(_ context.Context, orders []*order) (outcomes []outcome) {
-		*batches++
+		batches.Add(1)
 		<-pass
 		for range orders {
 			outcomes = append(outcomes, outcome{answer: answer{Status: http.StatusCreated}})
@@ -40,8 +41,8 @@ func TestAKeyInFlightSharesItsOutcome(t *testing.T) {
 		}
 		close(pass)
 		first, second := <-outcomes, <-outcomes
-		if first.err != nil || second.err != nil || first.answer.replayed == second.answer.replayed || *batches != 1 {
-			t.Errorf("%+v and %+v, in %d batches", first, second, *batches)
+		if first.err != nil || second.err != nil || first.answer.replayed == second.answer.replayed || batches.Load() != 1 {
+			t.Errorf("%+v and %+v, in %d batches", first, second, batches.Load())
 		}
 		if len(q.flying) != 0 {
 			t.Errorf("%d are still in flight", len(q.flying))
