@@ -33,8 +33,14 @@ export async function payments(alice: Person, bob: Person, operator: Person, run
   assert.deepEqual(entries.map(({ amount, balance_after }) => [amount, balance_after]), [[-300, 7_200], [-2_500, 7_500], [10_000, 10_000]]);
   await refused(400, "invalid-cursor", statement(alice, hers, "no cursor of ours"));
 
-  // @ts-expect-error A payment has a key.
-  await refused(400, "idempotency-key-missing", data(bob<paths>().POST("/v1/transactions", { body: { postings: [posting(his, hers, 1)] } })));
+  // A payment has a key, which only a dry run goes without: so a type cannot ask for it.
+  const unsent = { body: { postings: [posting(his, hers, 1)] } };
+  await refused(400, "idempotency-key-missing", data(bob<paths>().POST("/v1/transactions", unsent)));
+  await data(bob<paths>().POST("/v1/transactions", { ...unsent, params: { query: { dry_run: true } } }));
+  // @ts-expect-error A hold has a key.
+  await refused(400, "idempotency-key-missing", data(bob<paths>().POST("/v1/holds", {
+    body: { account_id: his.id, destination_account_id: hers.id, amount: 1, currency: "EUR", expires_in: 60 },
+  })));
   // @ts-expect-error An amount is a number of cents, and no text.
   await refused(422, "validation-failed", data(pay(bob, `text-${run}`, his, hers, "1")));
 }
