@@ -6,14 +6,21 @@ begin
   if exists (select from added group by transaction_id, currency having sum(amount) <> 0) then
     raise exception 'entries do not sum to zero' using errcode = 'check_violation', constraint = 'entries_sum_to_zero';
   end if;
-  -- A balanced pair added to an old transaction would rewrite history as well.
-  if exists (select from added join transactions.transactions t on t.id = added.transaction_id where t.created_xid <> pg_current_xact_id()) then
+  -- A balanced pair added to an old transaction would rewrite history as well. (Subqueries, here and below: each row is looked up by its index,
+  -- whatever the planner knew of the tables when they were empty.)
+  if exists (
+    select from added where (select created_xid from transactions.transactions t where t.id = added.transaction_id) <> pg_current_xact_id()
+  ) then
     raise exception 'entries come too late for their transaction' using errcode = 'check_violation', constraint = 'entries_in_time';
   end if;
   if exists (
-    select from added left join transactions.entries before
-    on before.account_id = added.account_id and before.account_version = added.account_version - 1
-    where (before.account_id is null) <> (added.account_version = 1) or added.balance_after <> coalesce(before.balance_after, 0) + added.amount
+    select from (
+      select account_version, amount, balance_after, (
+        select e.balance_after from transactions.entries e where e.account_id = added.account_id and e.account_version = added.account_version - 1
+      ) as before
+      from added offset 0
+    ) a
+    where (before is null) <> (account_version = 1) or balance_after <> coalesce(before, 0) + amount
   ) then
     raise exception 'entries do not go on from those before' using errcode = 'check_violation', constraint = 'entries_in_order';
   end if;

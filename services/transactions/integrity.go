@@ -124,22 +124,21 @@ func (*check) Timeout(*river.Job[checkArgs]) time.Duration { return checkTimeout
 
 // Work makes the run, and tells where the ledger does not add up: in the log, in a metric, and to who asks for the run.
 func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
-	run := integrityRun{ID: job.Args.RunID, IsFull: job.Args.IsFull}
+	since, err := c.store.checkedUntil(ctx)
+	if err != nil {
+		return err
+	}
+	if job.Args.IsFull {
+		since = time.Time{}
+	}
+	run := integrityRun{ID: job.Args.RunID, IsFull: since.IsZero()}
 	if run.ID == uuid.Nil {
-		var err error
 		if run.ID, run.StartedAt, err = stamp(); err != nil {
 			return err
 		}
 		if run, err = c.store.startRun(ctx, run, nil); err != nil {
 			return err
 		}
-	}
-	since, err := c.store.checkedUntil(ctx)
-	if err != nil {
-		return err
-	}
-	if run.IsFull {
-		since = time.Time{}
 	}
 	for _, i := range invariants {
 		run.Checks++

@@ -50,14 +50,16 @@ var invariants = []invariant{
 		select t.id from transactions t
 		left join holds h on h.transaction_id = t.id
 		left join entries e on e.transaction_id = t.id and e.seq = 1
-		where t.kind = 'capture' and t.id >= $2 and $1::timestamptz is not null
-		and (h.id is null or h.captured_amount > h.amount or (h.account_id, -h.captured_amount) is distinct from (e.account_id, e.amount))`},
+		left join entries f on f.transaction_id = t.id and f.seq = 2
+		where t.id >= $2 and $1::timestamptz is not null and (t.kind = 'capture') <> (h.id is not null)
+		or t.kind = 'capture' and t.id >= $2 and (h.captured_amount > h.amount or (h.account_id, -h.captured_amount, h.destination_account_id, h.captured_amount)
+			is distinct from (e.account_id, e.amount, f.account_id, f.amount))`},
 	{"I8", "a reversal takes back one transaction, all of it", `
 		select t.id from transactions t
 		left join transaction_reversals r on r.reversal_id = t.id
 		left join entries e on e.transaction_id in (r.original_id, r.reversal_id)
-		where t.kind = 'reversal' and t.id >= $2 and $1::timestamptz is not null
-		group by t.id, r.original_id, e.account_id having r.original_id is null or sum(e.amount) is distinct from 0`},
+		where t.id >= $2 and $1::timestamptz is not null and (t.kind = 'reversal' or r.original_id is not null)
+		group by t.id, r.original_id, e.account_id having t.kind <> 'reversal' or r.original_id is null or sum(e.amount) is distinct from 0`},
 	{"I9", "a key has at most one effect, which is there, and no effect has two keys", `
 		select made from (
 			select headers -> 'Location' ->> 0 as made, count(*) as keys from idempotency_keys
@@ -65,11 +67,14 @@ var invariants = []invariant{
 		) k
 		where keys > 1 or not exists (
 			select from transactions where id = right(made, 36)::uuid union all select from holds where id = right(made, 36)::uuid)`},
-	{"I11", "history cannot be changed", `
-		select name from unnest(array['transactions', 'entries', 'transaction_reversals', 'transaction_references']) as name
+	{"I11", "history cannot be changed, and what guards it is there", `
+		select guard || ' of ' || name from (values
+			('transactions', 'refuse_change'), ('entries', 'refuse_change'), ('entries', 'check_entries'), ('transaction_reversals', 'refuse_change'),
+			('transaction_references', 'refuse_change'), ('holds', 'refuse_change'), ('holds', 'check_hold')
+		) as g (name, guard)
 		where $1::timestamptz is not null and $2::uuid is not null and (
-			has_any_column_privilege(name, 'update') or has_table_privilege(name, 'delete, truncate') or not exists (
-				select from pg_trigger where tgrelid = name::regclass and tgfoid = 'refuse_change'::regproc and tgenabled in ('O', 'A')))`},
+			has_table_privilege(name, 'delete, truncate') or name <> 'holds' and has_any_column_privilege(name, 'update') or not exists (
+				select from pg_trigger where tgrelid = name::regclass and tgfoid = guard::regproc and tgenabled in ('O', 'A')))`},
 }
 
 // broken says in how many places a rule is broken, and gives a few. A statement looks at one state of everything; all of a run in one snapshot
@@ -145,12 +150,20 @@ func (s store) finishRun(ctx context.Context, run integrityRun) error {
 	return err
 }
 
-// checkedUntil is the time until which everything was looked at, some minutes less: what was under way then may have been committed since.
-// It is the zero time when nothing was.
-func (s store) checkedUntil(ctx context.Context) (until time.Time, err error) {
-	err = s.db.QueryRow(ctx, `select started_at from integrity_runs where finished_at is not null order by id desc limit 1`).Scan(&until)
-	if errors.Is(err, pgx.ErrNoRows) {
+// checkedUntil is the time until which everything held, some minutes less: what was under way then may have been committed since. It is the
+// zero time when nothing was looked at, and after a run over everything that has failed: what is broken is found until it is put right.
+func (s store) checkedUntil(ctx context.Context) (time.Time, error) {
+	var fullFailed bool
+	var held *time.Time
+	err := s.db.QueryRow(ctx, `
+		select is_full and failures <> '[]', (
+			select started_at from integrity_runs where finished_at is not null and failures = '[]' order by id desc limit 1)
+		from integrity_runs where finished_at is not null order by id desc limit 1`).Scan(&fullFailed, &held)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), err == nil && (fullFailed || held == nil):
 		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, err
 	}
-	return until.Add(-checkOverlap), err
+	return held.Add(-checkOverlap), nil
 }
