@@ -194,7 +194,9 @@ func login(ctx context.Context, conn *pgx.Conn, module, loginURL string) error {
 		fmt.Sprintf("alter role %s set timezone = 'UTC'", name),
 		// Every question of a module has an index. Postgres keeps the plan of a prepared statement, and one that was made while a table was
 		// empty would go on reading all of it when it has grown.
-		fmt.Sprintf("alter role %s set enable_seqscan = off", name))
+		fmt.Sprintf("alter role %s set enable_seqscan = off", name),
+		// What has no index is small, and counts as dear with that: compiling it would take longer than answering it.
+		fmt.Sprintf("alter role %s set jit = off", name))
 	if !exists && password == "" {
 		return needsLogin(role, statements)
 	}

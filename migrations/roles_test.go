@@ -176,7 +176,7 @@ func TestAFreshConnectionHasItsLoginsSettings(t *testing.T) {
 		conn := connect(t, db.URL(module))
 		for name, want := range map[string]string{
 			"search_path": module, "statement_timeout": "5s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "10s", "timezone": "UTC",
-			"enable_seqscan": "off",
+			"enable_seqscan": "off", "jit": "off",
 		} {
 			var got string
 			if err := conn.QueryRow(t.Context(), "select current_setting($1)", name).Scan(&got); err != nil || got != want {

@@ -23,7 +23,7 @@ import (
 	"example.com/groundwork/pkg/problem"
 )
 
-// What is lost at the worst moment, when a commit is on its way, is lost here on purpose; `make crash` does the same to whole processes.
+// What is lost at the worst moment, when a commit is on its way, is lost here on purpose.
 
 // The moments at which a connection is cut.
 const (
