@@ -26,9 +26,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	if err := settleMemory(); err != nil {
-		fmt.Fprintln(os.Stderr, "groundwork: how much memory there is cannot be told:", err)
-	}
+	settleMemory()
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "groundwork:", err)
 		os.Exit(1)

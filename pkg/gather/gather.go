@@ -7,6 +7,8 @@ package gather
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type Group[In, Out any] struct {
 	waiting []*Call[In, Out]
 	working int
 	began   time.Time // the youngest batch
+	armed   bool      // somebody looks again when it has become old
 }
 
 // Call is one that waits, is worked on, or is done.
@@ -48,6 +51,7 @@ type Call[In, Out any] struct {
 	span trace.SpanContext
 	done chan struct{} // closed when there is an out
 	out  Out
+	err  error // the work failed as a whole
 }
 
 // New makes a group whose batches are spans of that name.
@@ -55,7 +59,7 @@ func New[In, Out any](name string, limits Limits, work func(ctx context.Context,
 	return &Group[In, Out]{name: name, limits: limits, work: work, tracer: otel.Tracer("gather")}
 }
 
-// Do has something done and returns what became of it: ErrFull, or why ctx ended, if that is before the end.
+// Do has something done and returns what became of it: ErrFull, why ctx ended if that is before the end, or that the work has failed as a whole.
 func (g *Group[In, Out]) Do(ctx context.Context, in In) (out Out, err error) {
 	c, err := g.Begin(ctx, in)
 	if err != nil {
@@ -73,19 +77,35 @@ func (g *Group[In, Out]) Begin(ctx context.Context, in In) (*Call[In, Out], erro
 		return nil, ErrFull
 	}
 	g.waiting = append(g.waiting, c)
-	if g.working == 0 || g.working < g.limits.Batches && time.Since(g.began) >= g.limits.After {
-		g.working++
-		g.began = time.Now()
-		go g.run()
-	}
+	g.start()
 	return c, nil
 }
 
-// Wait returns what became of the call, or why ctx ended before. Any number may wait for one.
+// start begins a batch for what waits if it is time for one, or sees to it that somebody looks again when it is. The lock is held.
+func (g *Group[In, Out]) start() {
+	age := time.Since(g.began)
+	switch {
+	case len(g.waiting) == 0 || g.working == g.limits.Batches:
+	case g.working == 0 || age >= g.limits.After:
+		g.working++
+		g.began = time.Now()
+		go g.run()
+	case !g.armed:
+		g.armed = true
+		time.AfterFunc(g.limits.After-age, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.armed = false
+			g.start()
+		})
+	}
+}
+
+// Wait returns what became of the call, why ctx ended before, or that the work has failed as a whole. Any number may wait for one.
 func (c *Call[In, Out]) Wait(ctx context.Context) (out Out, err error) {
 	select {
 	case <-c.done:
-		return c.out, nil
+		return c.out, c.err
 	case <-ctx.Done():
 		return out, ctx.Err()
 	}
@@ -94,9 +114,11 @@ func (c *Call[In, Out]) Wait(ctx context.Context) (out Out, err error) {
 // run works until nothing waits.
 func (g *Group[In, Out]) run() {
 	for batch := g.next(); batch != nil; batch = g.next() {
-		outs := g.one(batch)
+		outs, err := g.one(batch)
 		for i, c := range batch {
-			c.out = outs[i]
+			if c.err = err; err == nil {
+				c.out = outs[i]
+			}
 			close(c.done)
 		}
 	}
@@ -118,8 +140,16 @@ func (g *Group[In, Out]) next() []*Call[In, Out] {
 	return batch
 }
 
-// one works on a batch, as a part of the trace of one of its callers, with links to the others.
-func (g *Group[In, Out]) one(batch []*Call[In, Out]) []Out {
+// one works on a batch, as a part of the trace of one of its callers, with links to the others. A mistake in the work is its callers' error and
+// must not end the program, which nobody above would keep it from.
+func (g *Group[In, Out]) one(batch []*Call[In, Out]) (outs []Out, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: panic: %v\n%s", g.name, p, debug.Stack())
+		} else if len(outs) != len(batch) {
+			err = fmt.Errorf("%s: %d answers to %d calls", g.name, len(outs), len(batch))
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), g.limits.Time)
 	defer cancel()
 	ins := make([]In, 0, len(batch))
@@ -136,5 +166,5 @@ func (g *Group[In, Out]) one(batch []*Call[In, Out]) []Out {
 			trace.WithLinks(links...), trace.WithAttributes(attribute.Int("batch.size", len(batch))))
 		defer span.End()
 	}
-	return g.work(ctx, ins)
+	return g.work(ctx, ins), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,13 @@ func (g *gate) work(ctx context.Context, batch []int) (outs []int) {
 	return outs
 }
 
+// worked are the sizes of the batches so far.
+func (g *gate) worked() []int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.sizes)
+}
+
 // send has calls wait, one after the other.
 func (g *gate) send(t *testing.T, calls int) {
 	t.Helper()
@@ -66,8 +74,8 @@ func TestWhatArrivesMeanwhileIsOneBatch(t *testing.T) {
 			g.pass <- struct{}{}
 			synctest.Wait()
 		}
-		if want := []int{1, 1, 8, 3}; !slices.Equal(g.sizes, want) {
-			t.Errorf("batches of %v, want %v", g.sizes, want)
+		if want := []int{1, 1, 8, 3}; !slices.Equal(g.worked(), want) {
+			t.Errorf("batches of %v, want %v", g.worked(), want)
 		}
 		if len(g.outs) != 13 {
 			t.Errorf("%d of 13 calls have ended", len(g.outs))
@@ -88,18 +96,23 @@ func TestABatchBesideASlowOne(t *testing.T) {
 		patient.After = time.Second
 		g.Group = gather.New("double", patient, g.work)
 		g.send(t, 3)
-		if !slices.Equal(g.sizes, []int{1}) {
-			t.Errorf("batches of %v beside one that has just begun", g.sizes)
+		if !slices.Equal(g.worked(), []int{1}) {
+			t.Errorf("batches of %v beside one that has just begun", g.worked())
 		}
-		time.Sleep(patient.After)
-		g.send(t, 1)
-		if !slices.Equal(g.sizes, []int{1, 3}) {
-			t.Errorf("batches of %v beside one that is slow", g.sizes)
+		time.Sleep(patient.After - 1) // and nobody else comes
+		synctest.Wait()
+		if !slices.Equal(g.worked(), []int{1}) {
+			t.Errorf("batches of %v beside one that is not old yet", g.worked())
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if !slices.Equal(g.worked(), []int{1, 2}) {
+			t.Errorf("batches of %v beside one that is slow", g.worked())
 		}
 		close(g.pass)
 		synctest.Wait()
-		if len(g.outs) != 4 {
-			t.Errorf("%d of 4 calls have ended", len(g.outs))
+		if len(g.outs) != 3 {
+			t.Errorf("%d of 3 calls have ended", len(g.outs))
 		}
 	})
 }
@@ -135,10 +148,24 @@ func TestWhoLeavesUndoesNothing(t *testing.T) {
 		}
 		g.pass <- struct{}{} // it is worked on all the same
 		synctest.Wait()
-		if !slices.Equal(g.sizes, []int{1}) {
-			t.Errorf("batches of %v", g.sizes)
+		if !slices.Equal(g.worked(), []int{1}) {
+			t.Errorf("batches of %v", g.worked())
 		}
 	})
+}
+
+func TestAMistakeInTheWorkIsItsCallersError(t *testing.T) {
+	g := gather.New("mistaken", limits, func(_ context.Context, batch []int) []int {
+		if batch[0] == 0 {
+			panic("on purpose")
+		}
+		return nil
+	})
+	for n, want := range []string{"panic: on purpose", "0 answers to 1 calls"} {
+		if _, err := g.Do(t.Context(), n); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v, want %s", n, err, want)
+		}
+	}
 }
 
 func TestABatchHasItsTime(t *testing.T) {
