@@ -41,5 +41,8 @@ create table transactions.integrity_runs (
   failures    jsonb not null default '[]'
 );
 create index integrity_runs_running on transactions.integrity_runs (id) where finished_at is null;
+-- Which run is the last: a long one may finish after others that began later.
+create index integrity_runs_finished_at on transactions.integrity_runs (finished_at);
+create index integrity_runs_full on transactions.integrity_runs (finished_at) where is_full;
 grant select, insert, delete on transactions.integrity_runs to groundwork_transactions;
 grant update (finished_at, checks, failures) on transactions.integrity_runs to groundwork_transactions;

@@ -136,8 +136,12 @@ func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
 		if run.ID, run.StartedAt, err = stamp(); err != nil {
 			return err
 		}
-		if run, err = c.store.startRun(ctx, run, nil); err != nil {
+		begun, err := c.store.startRun(ctx, run, nil)
+		if err != nil {
 			return err
+		}
+		if begun.ID != run.ID { // one is on its way, or has died and is not missed yet
+			return river.JobSnooze(checkEvery)
 		}
 	}
 	for _, i := range invariants {

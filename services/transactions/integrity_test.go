@@ -161,6 +161,56 @@ func TestAFailureIsNotForgotten(t *testing.T) {
 	want(false)
 }
 
+// A run over everything takes long, and others begin and pass beside it: what it finds in the end is not covered by them.
+func TestALongRunThatFailsIsTheLast(t *testing.T) {
+	b := newBank(t, 1, 10)
+	ctx := t.Context()
+	begin := func(full bool) integrityRun {
+		t.Helper()
+		id, now, _ := stamp()
+		run, err := b.store.startRun(ctx, integrityRun{ID: id, IsFull: full, StartedAt: now}, nil)
+		if err != nil || run.IsFull != full {
+			t.Fatalf("%+v %v", run, err)
+		}
+		return run
+	}
+	finish := func(run integrityRun, failures ...integrityFailure) {
+		t.Helper()
+		run.Failures = failures
+		if err := b.store.finishRun(ctx, run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what string, id uuid.UUID, sinceEver bool) {
+		t.Helper()
+		run, err := b.store.lastRun(ctx)
+		until, err2 := b.store.checkedUntil(ctx)
+		if err != nil || err2 != nil || run.ID != id || until.IsZero() != sinceEver {
+			t.Errorf("%s: the last run is %+v, %v, and all held until %s, %v", what, run, err, until, err2)
+		}
+	}
+	first := begin(false)
+	want("the first has begun", first.ID, true)
+	finish(first)
+	long := begin(true)
+	if again := begin(true); again.ID != long.ID {
+		t.Error("two runs over everything at once")
+	}
+	beside := begin(false)
+	finish(beside)
+	want("one passes beside a long one", long.ID, false)
+	finish(long, integrityFailure{"I3", "a rule", 1, []string{"x"}})
+	want("the long one fails", long.ID, true)
+	finish(begin(false))
+	want("another passes", long.ID, true)
+	mended := begin(true)
+	finish(mended)
+	want("one over everything passes", mended.ID, false)
+	last := begin(false)
+	finish(last)
+	want("and another one", last.ID, false)
+}
+
 func TestARunIsStartedAndRead(t *testing.T) {
 	b, _, _, _, _ := busyBank(t)
 	operator := b.operator()

@@ -102,8 +102,16 @@ func firstID(t time.Time) (id uuid.UUID) {
 
 const selectRuns = `select id, is_full, started_at, finished_at, checks, failures from integrity_runs`
 
+// lastRun is the run to go by: one over everything that runs, else the last of those if it has failed (it holds until another one passes), else
+// the last to finish, else one that has begun. A run whose time is over without an end is none.
 func (s store) lastRun(ctx context.Context) (integrityRun, error) {
-	rows, _ := s.db.Query(ctx, selectRuns+` order by id desc limit 1`)
+	rows, _ := s.db.Query(ctx, `
+		select id, is_full, started_at, finished_at, checks, failures from (
+			(select 1 as rank, r.id, r.is_full, r.started_at, r.finished_at, r.checks, r.failures from integrity_runs r where finished_at is null and id > $1 and is_full order by id desc limit 1)
+			union all (select case when failures <> '[]' then 2 else 5 end, r.id, r.is_full, r.started_at, r.finished_at, r.checks, r.failures from integrity_runs r where is_full and finished_at is not null order by finished_at desc limit 1)
+			union all (select 3, r.id, r.is_full, r.started_at, r.finished_at, r.checks, r.failures from integrity_runs r where finished_at is not null order by finished_at desc limit 1)
+			union all (select 4, r.id, r.is_full, r.started_at, r.finished_at, r.checks, r.failures from integrity_runs r where finished_at is null and id > $1 order by id desc limit 1)
+		) runs order by rank limit 1`, firstID(time.Now().Add(-checkTimeout)))
 	run, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[integrityRun])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return run, problem.NotFound.New("not-found", "The ledger was not checked yet.")
@@ -111,26 +119,24 @@ func (s store) lastRun(ctx context.Context) (integrityRun, error) {
 	return run, err
 }
 
-// startRun keeps a run that begins, with the job that makes it where there is a queue to add it to. While another one runs over as much, it
-// returns that one instead.
+// startRun keeps a run that begins, with the job that makes it where there is a queue to add it to. While another one runs over everything, a
+// second one is not begun: it returns that one instead.
 func (s store) startRun(ctx context.Context, run integrityRun, queue *jobs.Queue) (integrityRun, error) {
-	if queue == nil {
-		_, err := s.db.Exec(ctx, `insert into integrity_runs (id, is_full, started_at) values ($1, $2, $3)`, run.ID, run.IsFull, run.StartedAt)
-		return run, err
-	}
 	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, lockOf("integrity", uuid.Nil, "")); err != nil {
 			return err
 		}
 		rows, _ := tx.Query(ctx, selectRuns+` where id > $1 and finished_at is null and is_full order by id desc limit 1`, firstID(run.StartedAt.Add(-checkTimeout)))
 		running, err := pgx.CollectRows(rows, pgx.RowToStructByName[integrityRun])
-		if err != nil || len(running) > 0 {
-			if err == nil {
-				run = running[0]
-			}
+		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `insert into integrity_runs (id, is_full, started_at) values ($1, $2, $3)`, run.ID, run.IsFull, run.StartedAt); err != nil {
+		if run.IsFull && len(running) > 0 {
+			run = running[0]
+			return nil
+		}
+		_, err = tx.Exec(ctx, `insert into integrity_runs (id, is_full, started_at) values ($1, $2, $3)`, run.ID, run.IsFull, run.StartedAt)
+		if err != nil || queue == nil {
 			return err
 		}
 		return queue.Add(ctx, tx, checkArgs{RunID: run.ID, IsFull: run.IsFull})
@@ -151,18 +157,14 @@ func (s store) finishRun(ctx context.Context, run integrityRun) error {
 }
 
 // checkedUntil is the time until which everything held, some minutes less: what was under way then may have been committed since. It is the
-// zero time when nothing was looked at, and after a run over everything that has failed: what is broken is found until it is put right.
+// zero time when nothing was looked at, and while the last run over everything has failed: what is broken is found until it is put right.
 func (s store) checkedUntil(ctx context.Context) (time.Time, error) {
-	var fullFailed bool
+	var failed *bool
 	var held *time.Time
 	err := s.db.QueryRow(ctx, `
-		select is_full and failures <> '[]', (
-			select started_at from integrity_runs where finished_at is not null and failures = '[]' order by id desc limit 1)
-		from integrity_runs where finished_at is not null order by id desc limit 1`).Scan(&fullFailed, &held)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows), err == nil && (fullFailed || held == nil):
-		return time.Time{}, nil
-	case err != nil:
+		select (select failures <> '[]' from integrity_runs where is_full and finished_at is not null order by finished_at desc limit 1),
+		       (select started_at from integrity_runs where finished_at is not null and failures = '[]' order by id desc limit 1)`).Scan(&failed, &held)
+	if err != nil || held == nil || failed != nil && *failed {
 		return time.Time{}, err
 	}
 	return held.Add(-checkOverlap), nil
