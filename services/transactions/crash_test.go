@@ -255,14 +255,7 @@ func TestTwoInstancesHaveOneEffect(t *testing.T) {
 // Who shares a batch with a key that another process works on does not wait for that.
 func TestNeighboursOfAKeyInUseArePosted(t *testing.T) {
 	b := newBank(t, 2, 10)
-	tx, err := b.store.db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `select pg_advisory_xact_lock($1)`, lockOf("key", b.owner, "held")); err != nil {
-		t.Fatal(err)
-	}
+	tx := b.elsewhere(`select pg_advisory_xact_lock($1)`, lockOf("key", b.owner, "held"))
 	held, free := b.order("held", b.accounts[0], b.accounts[1], 1), b.order("", b.accounts[0], b.accounts[1], 2)
 	began := time.Now()
 	got := b.store.post(t.Context(), []*order{held, free})

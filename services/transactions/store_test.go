@@ -96,6 +96,26 @@ func (b *bank) must(orders ...*order) {
 	}
 }
 
+// elsewhere does something in another session, which then stays in its transaction: its locks are held until that ends.
+func (b *bank) elsewhere(sql string, args ...any) pgx.Tx {
+	b.t.Helper()
+	tx, err := b.store.db.Begin(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	if err := exec(tx, sql, args...); err != nil {
+		b.t.Fatal(err)
+	}
+	return tx
+}
+
+// sitOn locks an account's balance, as a batch of another process does.
+func (b *bank) sitOn(account uuid.UUID) pgx.Tx {
+	b.t.Helper()
+	return b.elsewhere(`select from balances where account_id = $1 for no key update`, account)
+}
+
 func (b *bank) balance(id uuid.UUID) int64 {
 	b.t.Helper()
 	a, err := b.store.account(b.t.Context(), id, viewer{all: true})
@@ -277,14 +297,7 @@ func TestBatch(t *testing.T) {
 	replay := b.order("old", b.accounts[0], b.accounts[1], 1)
 
 	// Another session works on a key.
-	tx, err := b.store.db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `select pg_advisory_xact_lock($1)`, lockOf("key", b.owner, "busy")); err != nil {
-		t.Fatal(err)
-	}
+	b.elsewhere(`select pg_advisory_xact_lock($1)`, lockOf("key", b.owner, "busy"))
 	got := b.store.post(t.Context(), []*order{
 		named(b.order("too much", b.accounts[0], b.accounts[1], 10), "r"), // refused: its reference stays free
 		named(b.order("r", b.accounts[0], b.accounts[1], 9), "r"),
@@ -318,14 +331,7 @@ func TestBatch(t *testing.T) {
 
 func TestBusyAccountsSaySo(t *testing.T) {
 	b := newBank(t, 2, 10)
-	tx, err := b.store.db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `select from balances where account_id = $1 for no key update`, b.accounts[0]); err != nil {
-		t.Fatal(err)
-	}
+	b.sitOn(b.accounts[0])
 	resp := b.actor(b.owner).post("busy", payment(b.accounts[0], b.accounts[1], 1))
 	if resp.StatusCode() != 503 || codeOf(resp.Body) != "ledger-busy" || resp.HTTPResponse.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", resp.StatusCode(), resp.Body)
@@ -335,14 +341,7 @@ func TestBusyAccountsSaySo(t *testing.T) {
 // Whoever shares a batch with a payment from an account that somebody sits on waits for it once, and is posted.
 func TestNeighboursOfABusyAccountArePosted(t *testing.T) {
 	b := newBank(t, 4, 10)
-	tx, err := b.store.db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `select from balances where account_id = $1 for no key update`, b.accounts[0]); err != nil {
-		t.Fatal(err)
-	}
+	tx := b.sitOn(b.accounts[0])
 	busy, free := b.order("", b.accounts[0], b.accounts[1], 1), b.order("", b.accounts[2], b.accounts[3], 1)
 	got := b.store.post(t.Context(), []*order{busy, free})
 	if code := problem.From(got[0].err).Code; code != "ledger-busy" {
@@ -385,13 +384,7 @@ func (panics) do(books) (done, *problem.Error) { panic("a mistake of ours") }
 
 func TestACallerWhoLeavesUndoesNothing(t *testing.T) {
 	b := newBank(t, 2, 10)
-	tx, err := b.store.db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec(t.Context(), `select from balances where account_id = $1 for no key update`, b.accounts[0]); err != nil {
-		t.Fatal(err)
-	}
+	tx := b.sitOn(b.accounts[0])
 	ctx, leave := context.WithCancel(authn.With(t.Context(), authn.Principal{UserID: b.owner}))
 	in := payment(b.accounts[0], b.accounts[1], 4)
 	answered := make(chan error)

@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/groundwork/migrations"
+	"example.com/groundwork/tools/backend"
 )
 
 const (
@@ -60,7 +59,7 @@ func newWorld(ctx context.Context, program string) (w *world, err error) {
 		return w, err
 	}
 	for _, address := range []*string{&w.api, &w.admin, &w.baseline} {
-		if *address, err = free(); err != nil {
+		if *address, err = backend.FreeAddress(); err != nil {
 			return w, err
 		}
 	}
@@ -96,7 +95,7 @@ func newWorld(ctx context.Context, program string) (w *world, err error) {
 		return w, err
 	}
 	for _, url := range []string{"http://" + w.api + "/readyz", "http://" + w.baseline + "/constant"} {
-		if err := ready(ctx, url); err != nil {
+		if err := backend.Ready(ctx, url); err != nil {
 			return w, fmt.Errorf("%w: see %s", err, w.scratch)
 		}
 	}
@@ -127,68 +126,13 @@ func (w *world) close() {
 	_ = os.RemoveAll(w.scratch)
 }
 
-// free is an address of ours that nobody listens at.
-func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-func ready(ctx context.Context, url string) error {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		resp, err := http.Get(url) //nolint:noctx // ours
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-			err = errors.New(resp.Status)
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", url, err)
-		}
-	}
-}
-
 // call is one request of the preparations.
-func (w *world) call(ctx context.Context, method, path, key string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+w.api+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+w.token)
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s %s", method, path, resp.Status, text)
-	}
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, out)
+func (w *world) call(ctx context.Context, path, key string, in, out any) error {
+	return backend.Call(ctx, w.api, http.MethodPost, path, w.token, key, in, out)
 }
 
-func (w *world) login(ctx context.Context) error {
-	var out struct {
-		AccessToken string `json:"access_token"`
-	}
-	w.token = ""
-	err := w.call(ctx, http.MethodPost, "/v1/auth/login", "", map[string]string{"email": operatorEmail, "password": w.password}, &out)
-	w.token = out.AccessToken
+func (w *world) login(ctx context.Context) (err error) {
+	w.token, err = backend.Login(ctx, w.api, operatorEmail, w.password)
 	return err
 }
 
@@ -196,7 +140,7 @@ func (w *world) login(ctx context.Context) error {
 func (w *world) open(ctx context.Context) error {
 	account := func(in map[string]string) (id string, err error) {
 		var out struct{ ID string }
-		err = w.call(ctx, http.MethodPost, "/v1/accounts", "", in, &out)
+		err = w.call(ctx, "/v1/accounts", "", in, &out)
 		return out.ID, err
 	}
 	var err error
@@ -216,7 +160,7 @@ func (w *world) open(ctx context.Context) error {
 			postings = append(postings, map[string]any{"from": w.outside, "to": id, "amount": fill, "currency": "EUR"})
 		}
 		var out any
-		if err := w.call(ctx, http.MethodPost, "/v1/transactions", w.began+"-fill-"+strconv.Itoa(at), map[string]any{"postings": postings}, &out); err != nil {
+		if err := w.call(ctx, "/v1/transactions", w.began+"-fill-"+strconv.Itoa(at), map[string]any{"postings": postings}, &out); err != nil {
 			return err
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +16,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"example.com/groundwork/tools/backend"
 )
 
 // process is a program that is killed and started again.
@@ -132,7 +132,7 @@ func newCluster(ctx context.Context, folder, password string) (*cluster, error) 
 	if out, err := command("initdb", "-D", data, "-U", "groundwork", "--pwfile="+word, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
+	port, err := backend.FreeAddress()
 	log, err2 := os.Create(filepath.Join(folder, "postgres.log"))
 	if err := errors.Join(err, err2); err != nil {
 		return nil, err
@@ -193,15 +193,4 @@ func exec1(ctx context.Context, url, sql string) error {
 	defer conn.Close(context.WithoutCancel(ctx))
 	_, err = conn.Exec(ctx, sql)
 	return err
-}
-
-// freePort is an address that nobody listens at, below the ports that connections are given: nothing takes it while its owner is dead.
-func freePort() (string, error) {
-	for range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000)))
-		if err == nil {
-			return l.Addr().String(), l.Close()
-		}
-	}
-	return "", errors.New("there is no free port")
 }

@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +19,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"example.com/groundwork/tools/backend"
 )
 
 const (
@@ -103,8 +103,8 @@ func newWorld(ctx context.Context, program string) (w *world, err error) {
 }
 
 func (w *world) addInstance(program string, i int, env []string) error {
-	api, err := freePort()
-	admin, err2 := freePort()
+	api, err := backend.FreeAddress()
+	admin, err2 := backend.FreeAddress()
 	log, err3 := os.Create(filepath.Join(w.folder, "instance-"+strconv.Itoa(i)+".log"))
 	if err := errors.Join(err, err2, err3); err != nil {
 		return err
@@ -182,19 +182,9 @@ func (w *world) balance() {
 
 func (w *world) ready(ctx context.Context) error {
 	for _, address := range w.addresses {
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-			resp, err := http.Get("http://" + address + "/readyz") //nolint:noctx // ours
-			if err == nil {
-				_ = resp.Body.Close()
-				if resp.StatusCode == http.StatusOK {
-					break
-				}
-				err = errors.New(resp.Status)
-			}
-			if time.Now().After(deadline) || ctx.Err() != nil {
-				w.complain(os.Stderr)
-				return err
-			}
+		if err := backend.Ready(ctx, "http://"+address+"/readyz"); err != nil {
+			w.complain(os.Stderr)
+			return err
 		}
 	}
 	return nil
@@ -202,43 +192,13 @@ func (w *world) ready(ctx context.Context) error {
 
 // call is one request beside the payments.
 func (w *world) call(ctx context.Context, method, path, key, token string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+w.addresses[0]+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s %s", method, path, resp.Status, text)
-	}
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, out)
+	return backend.Call(ctx, w.addresses[0], method, path, token, key, in, out)
 }
 
 func (w *world) login(ctx context.Context, p *person, password string) error {
-	var out struct {
-		AccessToken string `json:"access_token"`
-	}
-	err := w.call(ctx, http.MethodPost, "/v1/auth/login", "", "", map[string]string{"email": p.email, "password": password}, &out)
+	token, err := backend.Login(ctx, w.addresses[0], p.email, password)
 	if err == nil {
-		p.token.Store(&out.AccessToken)
+		p.token.Store(&token)
 	}
 	return err
 }
