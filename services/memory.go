@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// settleMemory lets garbage wait: it is collected when the heap has grown to five times what is in use, which halves what collecting costs, or when
+// settleMemory lets garbage wait: it is collected when the heap has grown to five times what is in use, or when
 // nine tenths of what the container may have are in use. GOGC and GOMEMLIMIT win where they are set.
 func settleMemory() {
 	if os.Getenv("GOGC") == "" {

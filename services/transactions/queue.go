@@ -14,8 +14,8 @@ import (
 // transaction, its round trips and above all its commit, is shared by all in it, and an account that everybody pays into is locked once per
 // batch and not once per payment.
 //
-// Two batches are on their way at a time, so that one is decided and written while the other one commits. More would wait for each other's
-// accounts and be smaller, which costs more than it brings. A batch goes on for as long as it may take, whoever has left: what was begun is
+// Two batches are on their way at a time, so that one is decided and written while the other one commits. More would be
+// smaller, and wait for each other's accounts. A batch goes on for as long as it may take, whoever has left: what was begun is
 // finished, and found under its key.
 var inBatches = gather.Limits{Batches: 2, Size: 256, Waiting: 1024, Time: 10 * time.Second}
 
