@@ -53,6 +53,11 @@ create trigger transaction_reversals_append_only before update or delete or trun
 create trigger transaction_references_append_only before update or delete or truncate on transactions.transaction_references
   for each statement execute function transactions.refuse_change();
 
-grant select, insert on transactions.holds, transactions.transaction_reversals to groundwork_transactions;
+grant select, insert on transactions.transaction_reversals to groundwork_transactions;
+grant select, insert (id, account_id, destination_account_id, amount, currency, expires_at, created_at, created_by)
+  on transactions.holds to groundwork_transactions; -- a new one is open
 grant update (status, captured_amount, transaction_id, version) on transactions.holds to groundwork_transactions;
 grant update (held, status) on transactions.balances to groundwork_transactions;
+-- A new account is empty.
+revoke insert on transactions.balances from groundwork_transactions;
+grant insert (account_id, currency, floor) on transactions.balances to groundwork_transactions;

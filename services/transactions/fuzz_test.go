@@ -92,8 +92,12 @@ func TestPostingAtTheBordersIsArithmetic(t *testing.T) {
 				owner := uuid.Nil
 				one.Kind, one.OwnerID, one.Floor = customer, &owner, new(int64)
 				one.Posted = max(one.Posted, -one.Posted)
-				one.Held = min(one.Posted, rapid.SampledFrom([]int64{0, 1, maxAmount}).Draw(t, "held"))
 			}
+			room := one.Posted + maxAmount // for what is held: what is available is an amount
+			if one.Floor != nil {
+				room = one.Posted
+			}
+			one.Held = min(room, rapid.SampledFrom([]int64{0, 1, maxAmount}).Draw(t, "held"))
 			b.balances[id], ids = one, append(ids, id)
 		}
 		before := map[uuid.UUID]balance{}
@@ -118,8 +122,8 @@ func TestPostingAtTheBordersIsArithmetic(t *testing.T) {
 			if sums[id].Cmp(big.NewInt(one.Posted)) != 0 || sums[id].CmpAbs(big.NewInt(maxAmount)) > 0 {
 				t.Errorf("%d and its entries make %s, and the balance is %d", before[id].Posted, sums[id], one.Posted)
 			}
-			if one.Floor != nil && one.Posted-one.Held < *one.Floor {
-				t.Errorf("a customer has %d, of which %d are held", one.Posted, one.Held)
+			if available := one.Posted - one.Held; one.Floor != nil && available < *one.Floor || available < -maxAmount {
+				t.Errorf("%d are there, of which %d are held", one.Posted, one.Held)
 			}
 		}
 		if refusal != nil && (len(done.entries) > 0 || len(b.moved) > 0) {

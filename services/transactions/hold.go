@@ -57,6 +57,7 @@ func (h placing) do(b books) (done, *problem.Error) {
 	from, known := b.balances[h.AccountID]
 	to, there := b.balances[h.DestinationAccountID]
 	held, ok := add(from.Held, h.Amount)
+	_, shown := add(from.Posted, -held)
 	switch {
 	case h.AccountID == h.DestinationAccountID:
 		return done{}, refuseAt(problem.Invalid, "same-account", "is where the money is", "/destination_account_id")
@@ -74,7 +75,7 @@ func (h placing) do(b books) (done, *problem.Error) {
 		return done{}, refuseAt(problem.Conflict, "account-not-active", "is frozen or closed", "/destination_account_id")
 	case from.Floor != nil && from.Posted-h.Amount-from.Held < *from.Floor: // of amounts, so it cannot wrap
 		return done{}, refuseAt(problem.Invalid, "insufficient-funds", "is more than is available", "/amount")
-	case !ok:
+	case !ok || !shown:
 		return done{}, invalid("/amount", "balance", "makes more be held than can be kept")
 	}
 	from.Held = held

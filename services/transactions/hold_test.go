@@ -3,6 +3,7 @@ package transactions
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -155,12 +156,37 @@ func TestAHoldIsVoidedOrExpires(t *testing.T) {
 	b.audit()
 }
 
+// An account whose books are broken is for people to look at; the holds of others end in time.
+func TestAHoldThatCannotExpireStopsNoOther(t *testing.T) {
+	b := newBank(t, 2, 100)
+	guest, broken, whole := b.actor(b.owner), b.accounts[0], b.accounts[1]
+	guest.held(broken, whole, 30)
+	guest.held(whole, broken, 20)
+	if _, err := b.db.Owner().Exec(t.Context(), `alter table transactions.holds disable trigger holds_end_once;
+		update transactions.holds set expires_at = now() - case account_id when '`+broken.String()+`' then interval '2 s' else interval '1 s' end;
+		alter table transactions.holds enable trigger holds_end_once;
+		update transactions.balances set held = 7 where account_id = '`+broken.String()+`'`); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if n, err := b.store.expireHolds(t.Context(), 1); err != nil || n != want {
+			t.Errorf("expired %d, want %d: %v", n, want, err)
+		}
+	}
+	guest.wantBalance(whole, 100, 0)
+	guest.wantBalance(broken, 100, 7)
+	if got := b.broken(true); !slices.Equal(got, []string{"I5"}) {
+		t.Errorf("found %q", got)
+	}
+}
+
 func TestHoldsThatAreRefused(t *testing.T) {
 	b := newBank(t, 2, 100)
 	guest, operator := b.actor(b.owner), b.operator()
 	purse, till, dollars, foreign := b.accounts[0], b.accounts[1], guest.open("USD"), b.person().open("EUR")
-	full := operator.outside("EUR")
+	full, owing := operator.outside("EUR"), operator.outside("EUR")
 	operator.held(full, till, maxAmount)
+	operator.pay(owing, till, 1)
 	for _, c := range []struct {
 		name          string
 		by            *actor
@@ -176,6 +202,7 @@ func TestHoldsThatAreRefused(t *testing.T) {
 		{"for other money", guest, purse, dollars, 1, "currency-mismatch", "/destination_account_id"},
 		{"of other money", guest, dollars, purse, 1, "currency-mismatch", "/account_id"},
 		{"more than can be kept", operator, full, till, 1, "validation-failed", "/amount"},
+		{"more than can be shown", operator, owing, till, maxAmount, "validation-failed", "/amount"},
 	} {
 		resp := c.by.hold(c.from, c.to, c.amount, 60)
 		if codeOf(resp.Body) != c.code || resp.ApplicationproblemJSONDefault.Errors[0].Pointer != c.pointer {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
@@ -19,9 +18,10 @@ import (
 
 const (
 	checkEvery   = 5 * time.Minute
-	checkAllAt   = 3 // o'clock, UTC
+	checkAllAt   = 3 * time.Hour // after midnight, UTC
 	checkOverlap = 10 * time.Minute
 	checkTimeout = 30 * time.Minute // of one run; the statements of the checks have it, too
+	checkAgain   = time.Hour        // after a run over everything that came to no end
 	keepRuns     = 30 * 24 * time.Hour
 )
 
@@ -99,9 +99,8 @@ func (m *Module) StartIntegrity(ctx context.Context, _ transactionsv1.StartInteg
 // check is the job that makes a run.
 type check struct {
 	river.WorkerDefaults[checkArgs]
-	store    store
-	log      *slog.Logger
-	failures metric.Int64Gauge
+	store store
+	log   *slog.Logger
 }
 
 // checkArgs name the run that somebody started; without an id the run is the job's own.
@@ -113,18 +112,14 @@ type checkArgs struct {
 // Kind names the job in the queue.
 func (checkArgs) Kind() string { return "check_integrity" }
 
-func newCheck(s store, log *slog.Logger) (*check, error) {
-	failures, err := otel.Meter("transactions").Int64Gauge("ledger.integrity.failures",
-		metric.WithDescription("In how many places an invariant of the ledger does not hold, by the last run."))
-	return &check{store: s, log: log, failures: failures}, err
-}
+func newRun() (river.JobArgs, *river.InsertOpts) { return checkArgs{}, nil }
 
 // Timeout is longer than that of other jobs: a run over everything reads everything.
 func (*check) Timeout(*river.Job[checkArgs]) time.Duration { return checkTimeout }
 
-// Work makes the run, and tells where the ledger does not add up: in the log, in a metric, and to who asks for the run.
+// Work makes the run, and tells where the ledger does not add up: in the log, in a metric (watch), and to who asks for the run.
 func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
-	since, err := c.store.checkedUntil(ctx)
+	since, err := c.store.checkedUntil(ctx, time.Now())
 	if err != nil {
 		return err
 	}
@@ -137,11 +132,8 @@ func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
 			return err
 		}
 		begun, err := c.store.startRun(ctx, run, nil)
-		if err != nil {
+		if err != nil || begun.ID != run.ID { // one is on its way, or has died and is not missed yet: the next job looks again
 			return err
-		}
-		if begun.ID != run.ID { // one is on its way, or has died and is not missed yet
-			return river.JobSnooze(checkEvery)
 		}
 	}
 	for _, i := range invariants {
@@ -150,7 +142,6 @@ func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
 		if err != nil {
 			return fmt.Errorf("check %s, %s: %w", i.name, i.rule, err)
 		}
-		c.failures.Record(ctx, int64(found), metric.WithAttributes(attribute.String("invariant", i.name), attribute.String("rule", i.rule)))
 		if found > 0 {
 			run.Failures = append(run.Failures, integrityFailure{i.name, i.rule, found, examples})
 			c.log.ErrorContext(ctx, "the ledger does not add up", "invariant", i.name, "rule", i.rule, "found", found, "examples", examples)
@@ -159,25 +150,47 @@ func (c *check) Work(ctx context.Context, job *river.Job[checkArgs]) error {
 	return c.store.finishRun(ctx, run)
 }
 
-// nightly is the schedule of what is done once a day.
-type nightly struct{}
-
-// Next returns the next time at which it is checkAllAt o'clock.
-func (nightly) Next(now time.Time) time.Time {
-	next := time.Date(now.UTC().Year(), now.UTC().Month(), now.UTC().Day(), checkAllAt, 0, 0, 0, time.UTC)
-	if !next.After(now) {
-		next = next.AddDate(0, 0, 1)
+// lastNight is the last time at which a run over everything was due.
+func lastNight(now time.Time) time.Time {
+	due := now.UTC().Truncate(24 * time.Hour).Add(checkAllAt)
+	if due.After(now) {
+		due = due.AddDate(0, 0, -1)
 	}
-	return next
+	return due
 }
 
-// integrityJobs are the runs that start by themselves.
-func integrityJobs() []*river.PeriodicJob {
-	of := func(full bool) river.PeriodicJobConstructor {
-		return func() (river.JobArgs, *river.InsertOpts) { return checkArgs{IsFull: full}, nil }
+// watch adds to the metrics what the last runs have found, and how long ago they were begun: a check that is not made looks like one that
+// finds nothing. It is read from the database, so each instance tells the same, whichever made the run.
+func watch(meter metric.Meter, s store) error {
+	failures, err := meter.Int64ObservableGauge("ledger.integrity.failures",
+		metric.WithDescription("In how many places an invariant of the ledger does not hold, by the last run."))
+	if err != nil {
+		return err
 	}
-	return []*river.PeriodicJob{
-		river.NewPeriodicJob(river.PeriodicInterval(checkEvery), of(false), nil),
-		river.NewPeriodicJob(nightly{}, of(true), nil),
+	age, err := meter.Float64ObservableGauge("ledger.integrity.age", metric.WithUnit("s"),
+		metric.WithDescription("How long ago the last run began that came to an end: of any sort, and over all of history."))
+	if err != nil {
+		return err
 	}
+	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		found, err := s.verdict(ctx)
+		if err != nil || found.Any == nil { // no figure, rather than a wrong one; that the database is away is told elsewhere
+			return nil
+		}
+		now, broken := time.Now(), map[string]int{}
+		for _, f := range found.Failures {
+			broken[f.Invariant] += f.Found
+		}
+		for _, i := range invariants {
+			o.ObserveInt64(failures, int64(broken[i.name]), metric.WithAttributes(attribute.String("invariant", i.name)))
+		}
+		o.ObserveFloat64(age, now.Sub(*found.Any).Seconds(), metric.WithAttributes(attribute.String("run", "any")))
+		if found.Full != nil {
+			o.ObserveFloat64(age, now.Sub(*found.Full).Seconds(), metric.WithAttributes(attribute.String("run", "full")))
+		}
+		return nil
+	}, failures, age)
+	return err
 }

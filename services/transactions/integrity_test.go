@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 )
@@ -37,10 +39,7 @@ func busyBank(t *testing.T) (b *bank, paid, reversed, held, captured uuid.UUID) 
 // broken are the invariants that a run finds broken.
 func (b *bank) broken(full bool) (names []string) {
 	b.t.Helper()
-	c, err := newCheck(b.store, slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	c := &check{store: b.store, log: slog.New(slog.DiscardHandler)}
 	if err := c.Work(b.t.Context(), &river.Job[checkArgs]{Args: checkArgs{IsFull: full}}); err != nil {
 		b.t.Fatal(err)
 	}
@@ -82,6 +81,8 @@ func TestPlantedCorruptionIsFound(t *testing.T) {
 		"a reversal is forgotten":      {"delete from transaction_reversals", []string{"I8"}},
 		"a reversal is of another":     {"update transaction_reversals set original_id = '%[1]s'", []string{"I8"}},
 		"two keys have one effect":     {"insert into idempotency_keys select principal_id, 'other', fingerprint, status, headers, body, created_at, expires_at from idempotency_keys where headers ? 'Location' limit 1", []string{"I9"}},
+		"a payment is said to be none": {"update idempotency_keys set status = 422, headers = '{}' where right(headers -> 'Location' ->> 0, 36) = '%[1]s'", []string{"I9"}},
+		"a hold's key is gone":         {"delete from idempotency_keys where right(headers -> 'Location' ->> 0, 36) = '%[3]s'", []string{"I9"}},
 		"an effect of a key is gone":   {"update idempotency_keys set headers = '{\"Location\": [\"/v1/holds/01900000-0000-7000-8000-000000000000\"]}' where key = (select min(key) from idempotency_keys where headers ? 'Location')", []string{"I9"}},
 		"a capture went elsewhere":     {"update holds set destination_account_id = gen_random_uuid() where transaction_id = '%[4]s'", []string{"I7"}},
 		"a transfer is a capture":      {"update holds set status = 'captured', captured_amount = amount, transaction_id = '%[1]s' where id = '%[3]s'", []string{"I5", "I7"}},
@@ -89,6 +90,10 @@ func TestPlantedCorruptionIsFound(t *testing.T) {
 		"a guard of sums is gone":      {"drop trigger entries_check on entries", []string{"I11"}},
 		"a guard of holds is gone":     {"drop trigger holds_end_once on holds", []string{"I11"}},
 		"holds may be deleted":         {"grant delete on holds to groundwork_transactions", []string{"I11"}},
+		"a guard lets all pass":        {"create or replace function refuse_change() returns trigger language plpgsql as 'begin return new; end'", []string{"I11"}},
+		"a guard is at peace":          {"alter table transaction_references disable trigger user", []string{"I11"}},
+		"holds may be moved":           {"grant update (account_id) on holds to groundwork_transactions", []string{"I11"}},
+		"guards may be added":          {"grant trigger on entries to groundwork_transactions", []string{"I11"}},
 		"history is unlocked":          {"grant update (amount) on entries to groundwork_transactions", []string{"I11"}},
 		"a trigger is gone":            {"drop trigger transaction_references_append_only on transaction_references", []string{"I11"}},
 	} {
@@ -184,7 +189,7 @@ func TestALongRunThatFailsIsTheLast(t *testing.T) {
 	want := func(what string, id uuid.UUID, sinceEver bool) {
 		t.Helper()
 		run, err := b.store.lastRun(ctx)
-		until, err2 := b.store.checkedUntil(ctx)
+		until, err2 := b.store.checkedUntil(ctx, time.Now())
 		if err != nil || err2 != nil || run.ID != id || until.IsZero() != sinceEver {
 			t.Errorf("%s: the last run is %+v, %v, and all held until %s, %v", what, run, err, until, err2)
 		}
@@ -272,14 +277,97 @@ func TestARunIsStartedAndRead(t *testing.T) {
 	}
 }
 
+// Once a day everything is looked at, when the program did not run at that hour, too.
 func TestEveryNightAtThree(t *testing.T) {
 	for now, want := range map[string]string{
-		"2026-11-24T02:59:59Z": "2026-11-24T03:00:00Z", "2026-11-24T03:00:00Z": "2026-11-25T03:00:00Z",
-		"2026-12-31T23:30:00-02:00": "2027-01-01T03:00:00Z", "2026-12-31T22:00:00+09:00": "2027-01-01T03:00:00Z",
+		"2026-11-24T02:59:59Z": "2026-11-23T03:00:00Z", "2026-11-24T03:00:00Z": "2026-11-24T03:00:00Z",
+		"2026-12-31T23:30:00-02:00": "2026-12-31T03:00:00Z", "2027-01-01T13:00:00+09:00": "2027-01-01T03:00:00Z",
 	} {
 		at, err := time.Parse(time.RFC3339, now)
-		if got := (nightly{}).Next(at).Format(time.RFC3339); err != nil || got != want {
-			t.Errorf("after %s: %s, want %s; %v", now, got, want, err)
+		if got := lastNight(at).Format(time.RFC3339); err != nil || got != want {
+			t.Errorf("at %s: %s, want %s; %v", now, got, want, err)
 		}
+	}
+	b := newBank(t, 1, 10)
+	b.broken(false) // the first is over everything
+	b.broken(false)
+	at := lastNight(time.Now().Add(24 * time.Hour))
+	for _, c := range []struct {
+		what     string
+		now      time.Time
+		wantFull bool
+	}{
+		{"the same day", at.Add(-time.Second), false},
+		{"the next night", at.Add(time.Second), true},
+		{"the next noon, after a night that the program missed", at.Add(9 * time.Hour), true},
+	} {
+		until, err := b.store.checkedUntil(t.Context(), c.now)
+		if err != nil || until.IsZero() != c.wantFull {
+			t.Errorf("%s: everything held until %s, %v", c.what, until, err)
+		}
+	}
+	// One that came to no end is not made again at once: others look at what is recent meanwhile.
+	id, _, _ := stamp()
+	if _, err := b.store.startRun(t.Context(), integrityRun{ID: id, IsFull: true, StartedAt: at.Add(time.Second)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for after, wantFull := range map[time.Duration]bool{checkEvery: false, checkAgain + time.Minute: true} {
+		until, err := b.store.checkedUntil(t.Context(), at.Add(after))
+		if err != nil || until.IsZero() != wantFull {
+			t.Errorf("%s after one that died: everything held until %s, %v", after, until, err)
+		}
+	}
+}
+
+// Every instance tells what was found, whichever has looked, and how long ago that was.
+func TestTheMetricsTellWhatWasFound(t *testing.T) {
+	b, paid, _, _, _ := busyBank(t)
+	reader := sdkmetric.NewManualReader()
+	if err := watch(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test"), b.store); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (failures map[string]int64, ages map[string]float64) {
+		t.Helper()
+		var all metricdata.ResourceMetrics
+		if err := reader.Collect(t.Context(), &all); err != nil {
+			t.Fatal(err)
+		}
+		failures, ages = map[string]int64{}, map[string]float64{}
+		for _, scope := range all.ScopeMetrics {
+			for _, m := range scope.Metrics {
+				switch data := m.Data.(type) {
+				case metricdata.Gauge[int64]:
+					for _, p := range data.DataPoints {
+						name, _ := p.Attributes.Value("invariant")
+						failures[name.AsString()] = p.Value
+					}
+				case metricdata.Gauge[float64]:
+					for _, p := range data.DataPoints {
+						run, _ := p.Attributes.Value("run")
+						ages[run.AsString()] = p.Value
+					}
+				}
+			}
+		}
+		return failures, ages
+	}
+	if failures, ages := read(); len(failures)+len(ages) > 0 {
+		t.Errorf("before the first run: %v %v", failures, ages)
+	}
+	b.broken(true)
+	if failures, ages := read(); len(failures) < 9 || failures["I3"] != 0 || len(ages) != 2 || ages["any"] > 60 || ages["any"] != ages["full"] {
+		t.Errorf("after a run: %v %v", failures, ages)
+	}
+	if _, err := b.db.Owner().Exec(t.Context(), `set search_path to transactions; alter table entries disable trigger user;
+		update entries set balance_after = balance_after + 1 where transaction_id = '`+paid.String()+`';
+		alter table entries enable trigger user; update integrity_runs set started_at = started_at - interval '1 hour'`); err != nil {
+		t.Fatal(err)
+	}
+	if failures, ages := read(); failures["I3"] != 0 || ages["any"] < 3600 {
+		t.Errorf("an hour later: %v %v", failures, ages)
+	}
+	b.broken(true)
+	if failures, ages := read(); failures["I3"] == 0 || failures["I1"] != 0 || ages["full"] > 60 {
+		t.Errorf("after one that fails: %v %v", failures, ages)
 	}
 }

@@ -14,12 +14,14 @@
 package transactions
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel"
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	usersv1 "example.com/groundwork/api/users/v1"
@@ -52,15 +54,13 @@ func New(db *pgxpool.Pool,
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &purge{store: m.store})
 	river.AddWorker(kinds, &expire{store: m.store})
-	checks, err := newCheck(m.store, log)
-	if err != nil {
-		return nil, fmt.Errorf("transactions: %w", err)
-	}
-	river.AddWorker(kinds, checks)
-	m.queue, err = jobs.New(db, "transactions", log, kinds, append(integrityJobs(),
+	river.AddWorker(kinds, &check{store: m.store, log: log})
+	queue, err := jobs.New(db, "transactions", log, kinds,
+		river.NewPeriodicJob(river.PeriodicInterval(checkEvery), newRun, nil),
 		river.NewPeriodicJob(river.PeriodicInterval(purgeEvery), newPurge, nil),
-		river.NewPeriodicJob(river.PeriodicInterval(expireEvery), newExpire, nil))...)
-	if err != nil {
+		river.NewPeriodicJob(river.PeriodicInterval(expireEvery), newExpire, nil))
+	m.queue = queue
+	if err = errors.Join(err, watch(otel.Meter("transactions"), m.store)); err != nil {
 		return nil, fmt.Errorf("transactions: %w", err)
 	}
 	return m, nil

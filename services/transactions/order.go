@@ -68,6 +68,12 @@ func (o *order) again(fingerprint []byte, kept answer) outcome {
 		return outcome{err: errKeyReused}
 	}
 	kept.replayed = true
+	if kept.Status >= http.StatusBadRequest {
+		var refusal problem.Document
+		if json.Unmarshal(kept.Body, &refusal) == nil {
+			kept.code = refusal.Code
+		}
+	}
 	return outcome{answer: kept}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -182,7 +183,7 @@ func (b *bank) story(paid, reversal, held uuid.UUID) {
 	ok(operator.UnfreezeAccountWithResponse(ctx, b.accounts[2]))
 	ok(operator.StartIntegrityWithResponse(ctx))
 	ok(operator.GetIntegrityWithResponse(ctx, nil))
-	if _, err := b.store.checkedUntil(ctx); err != nil {
+	if _, err := b.store.checkedUntil(ctx, time.Now()); err != nil {
 		b.t.Error(err)
 	}
 	for _, step := range []func(context.Context, int) (int, error){b.store.purgeKeys, b.store.expireHolds} {

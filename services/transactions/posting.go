@@ -246,7 +246,8 @@ func (p posting) move(from, to *balance, i int, frozen bool) *problem.Error {
 		return refuse(problem.Invalid, "insufficient-funds", "is more than is available", i, "amount")
 	}
 	arrived, fits := add(to.Posted, p.Amount)
-	if !ok || !fits {
+	_, shown := add(left, -from.Held) // what is available is an amount, too
+	if !ok || !fits || !shown {
 		return invalid(fmt.Sprintf("/postings/%d/amount", i), "balance", "takes a balance beyond what can be kept")
 	}
 	from.Posted, to.Posted = left, arrived

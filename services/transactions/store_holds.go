@@ -48,12 +48,15 @@ func (w *written) queueHolds(batch *pgx.Batch) {
 	}
 }
 
-// expireHolds ends at most limit holds whose time is over, and says how many. It steps around those that somebody is ending.
+// expireHolds ends at most limit holds whose time is over, and says how many. It steps around those that somebody is ending, and those of an
+// account that does not hold what it should (I5): it would stop the others.
 func (s store) expireHolds(ctx context.Context, limit int) (n int, err error) {
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `
-			select id, account_id from holds where status = 'open' and expires_at <= now()
-			order by expires_at limit $1 for no key update skip locked`, limit)
+			select h.id, h.account_id from holds h join balances b on b.account_id = h.account_id
+			where h.status = 'open' and h.expires_at <= now()
+			and b.held >= (select sum(amount) from holds o where o.account_id = h.account_id and o.status = 'open')
+			order by h.expires_at limit $1 for no key update of h skip locked`, limit)
 		type due struct{ ID, AccountID uuid.UUID }
 		over, err := pgx.CollectRows(rows, pgx.RowToStructByName[due])
 		if n = len(over); err != nil || n == 0 {

@@ -67,14 +67,27 @@ var invariants = []invariant{
 		) k
 		where keys > 1 or not exists (
 			select from transactions where id = right(made, 36)::uuid union all select from holds where id = right(made, 36)::uuid)`},
+	{"I9", "what was done in the last day is kept under its key", `
+		select made.id from (
+			select id, created_at from transactions where id >= $2 and kind <> 'capture' union all select id, created_at from holds where id >= $2
+		) made
+		where made.created_at >= now() - interval '23 hours' and not exists (
+			select from idempotency_keys k where right(headers -> 'Location' ->> 0, 36) = made.id::text and expires_at >= $1::timestamptz + interval '23 hours')`},
 	{"I11", "history cannot be changed, and what guards it is there", `
 		select guard || ' of ' || name from (values
-			('transactions', 'refuse_change'), ('entries', 'refuse_change'), ('entries', 'check_entries'), ('transaction_reversals', 'refuse_change'),
-			('transaction_references', 'refuse_change'), ('holds', 'refuse_change'), ('holds', 'check_hold')
-		) as g (name, guard)
+			('transactions', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'), ('entries', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'),
+			('entries', 'check_entries', 'c775be1aeb04d0db83e1c9324d3fca12'), ('transaction_reversals', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'),
+			('transaction_references', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'), ('holds', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'),
+			('holds', 'check_hold', 'a127e103c4aa51b44e2af1fe502058f4')
+		) as g (name, guard, body)
 		where $1::timestamptz is not null and $2::uuid is not null and (
-			has_table_privilege(name, 'delete, truncate') or name <> 'holds' and has_any_column_privilege(name, 'update') or not exists (
-				select from pg_trigger where tgrelid = name::regclass and tgfoid = guard::regproc and tgenabled in ('O', 'A')))`},
+			has_table_privilege(name, 'delete, truncate, trigger')
+			or exists (
+				select from pg_attribute where attrelid = name::regclass and attnum > 0 and not attisdropped and has_column_privilege(name, attnum, 'update')
+				and (name <> 'holds' or attname not in ('status', 'captured_amount', 'transaction_id', 'version')))
+			or not exists (
+				select from pg_trigger join pg_proc p on p.oid = tgfoid
+				where tgrelid = name::regclass and tgfoid = guard::regproc and md5(prosrc) = body and tgenabled in ('O', 'A')))`},
 }
 
 // broken says in how many places a rule is broken, and gives a few. A statement looks at one state of everything; all of a run in one snapshot
@@ -157,15 +170,35 @@ func (s store) finishRun(ctx context.Context, run integrityRun) error {
 }
 
 // checkedUntil is the time until which everything held, some minutes less: what was under way then may have been committed since. It is the
-// zero time when nothing was looked at, and while the last run over everything has failed: what is broken is found until it is put right.
-func (s store) checkedUntil(ctx context.Context) (time.Time, error) {
+// zero time when everything is to be looked at: when nothing was, while the last run over everything has failed (what is broken is found until
+// it is put right), and when the last night's is missing.
+func (s store) checkedUntil(ctx context.Context, now time.Time) (time.Time, error) {
 	var failed *bool
 	var held *time.Time
+	var due bool
 	err := s.db.QueryRow(ctx, `
 		select (select failures <> '[]' from integrity_runs where is_full and finished_at is not null order by finished_at desc limit 1),
-		       (select started_at from integrity_runs where finished_at is not null and failures = '[]' order by id desc limit 1)`).Scan(&failed, &held)
-	if err != nil || held == nil || failed != nil && *failed {
+		       (select started_at from integrity_runs where finished_at is not null and failures = '[]' order by id desc limit 1),
+		       not exists (select from integrity_runs where is_full and started_at >= $1 and (finished_at is not null or started_at > $2))`,
+		lastNight(now), now.Add(-checkAgain)).Scan(&failed, &held, &due)
+	if err != nil || held == nil || due || failed != nil && *failed {
 		return time.Time{}, err
 	}
 	return held.Add(-checkOverlap), nil
+}
+
+// verdict is what was found last, and when the runs were begun that were the last to finish.
+type verdict struct {
+	Failures  []integrityFailure
+	Any, Full *time.Time // nil for none
+}
+
+// verdict goes by the run that lastRun goes by, but for runs that go on.
+func (s store) verdict(ctx context.Context) (verdict, error) {
+	rows, _ := s.db.Query(ctx, `
+		select case when f.failures <> '[]' then f.failures else l.failures end as failures, l.started_at as "any", f.started_at as "full"
+		from (values (0)) as always
+		left join (select started_at, failures from integrity_runs where finished_at is not null order by finished_at desc limit 1) l on true
+		left join (select started_at, failures from integrity_runs where finished_at is not null and is_full order by finished_at desc limit 1) f on true`)
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[verdict])
 }

@@ -64,7 +64,9 @@ func (b *bank) order(key string, from, to uuid.UUID, amount int64) *order {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return b.orderOf(transfer{tr, true}, key)
+	o := b.orderOf(transfer{tr, true}, key)
+	o.accepted.Header.Set("Location", "/v1/transactions/"+id.String())
+	return o
 }
 
 // named is the payment under a reference.
@@ -319,6 +321,9 @@ func TestBatch(t *testing.T) {
 	}
 	if !got[6].answer.replayed || string(got[6].answer.Body) != string(old.accepted.Body) {
 		t.Errorf("a replay in a batch: %s", got[6].answer.Body)
+	}
+	if o := b.store.post(t.Context(), []*order{b.order("too much", b.accounts[0], b.accounts[1], 10)})[0]; !o.answer.replayed || o.answer.code != want[0] {
+		t.Errorf("a refusal that is replayed tells the log %q", o.answer.code)
 	}
 	if o := b.store.post(t.Context(), []*order{other})[0]; problem.From(o.err).Code != "idempotency-key-reused" {
 		t.Errorf("another request under a key: %v", o.err)

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -154,7 +155,7 @@ func (c *client) take(s *said, a answer) {
 		return
 	}
 	before := *s
-	s.answered, s.done, s.code = true, a.status < 300, a.code
+	s.answered, s.done, s.code, s.bytes = true, a.status < 300, a.code, sha256.Sum256(a.body)
 	if s.done {
 		s.transaction, s.hold = a.made(s.kind)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 )
@@ -10,10 +11,11 @@ import (
 // said is what a client asked for, and what it was answered in the end.
 type said struct {
 	kind, key string
-	answered  bool   // for good
-	done      bool   // and not refused
-	code      string // why it was
-	differed  bool   // two answers to the same key named different things
+	answered  bool              // for good
+	done      bool              // and not refused
+	code      string            // why it was
+	bytes     [sha256.Size]byte // of the answer, hashed
+	differed  bool              // two answers to the same key were not the same, byte for byte
 
 	transaction, hold string // the ids that were answered
 	from, to          string // the accounts

@@ -507,7 +507,7 @@ type ListEntriesParams struct {
 
 // CreateHoldParams defines parameters for CreateHold.
 type CreateHoldParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string.
+	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string. Counts as at `POST /v1/transactions`; that there is nothing at the path (404) is not kept.
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key"`
 }
 
@@ -519,13 +519,13 @@ type GetHoldParams struct {
 
 // CaptureHoldParams defines parameters for CaptureHold.
 type CaptureHoldParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string.
+	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string. Counts as at `POST /v1/transactions`; that there is nothing at the path (404) is not kept.
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key"`
 }
 
 // VoidHoldParams defines parameters for VoidHold.
 type VoidHoldParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string.
+	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string. Counts as at `POST /v1/transactions`; that there is nothing at the path (404) is not kept.
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key"`
 }
 
@@ -557,7 +557,7 @@ type CreateTransactionParams struct {
 
 // ReverseTransactionParams defines parameters for ReverseTransaction.
 type ReverseTransactionParams struct {
-	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string.
+	// IdempotencyKey 1 to 255 printable ASCII characters, bare or as a quoted string. Counts as at `POST /v1/transactions`; that there is nothing at the path (404) is not kept.
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key"`
 }
 
@@ -776,7 +776,7 @@ type ClientInterface interface {
 
 	// GetIntegrity Read the last integrity run
 	//
-	// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+	// What must always hold is checked every five minutes for what changed, and once a day, from 03:00 UTC on, for all of history. 404 before the first run.
 	//
 	// Corresponds with GET /v1/ledger/integrity (the `GetIntegrity` operationId).
 	GetIntegrity(ctx context.Context, params *GetIntegrityParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1112,7 +1112,7 @@ func (c *Client) VoidHold(ctx context.Context, id Id, params *VoidHoldParams, re
 
 // GetIntegrity Read the last integrity run
 //
-// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+// What must always hold is checked every five minutes for what changed, and once a day, from 03:00 UTC on, for all of history. 404 before the first run.
 //
 // Corresponds with GET /v1/ledger/integrity (the `GetIntegrity` operationId).
 func (c *Client) GetIntegrity(ctx context.Context, params *GetIntegrityParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2322,7 +2322,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetIntegrityWithResponse Read the last integrity run
 	//
-	// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+	// What must always hold is checked every five minutes for what changed, and once a day, from 03:00 UTC on, for all of history. 404 before the first run.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3633,7 +3633,7 @@ func (c *ClientWithResponses) VoidHoldWithResponse(ctx context.Context, id Id, p
 
 // GetIntegrityWithResponse Read the last integrity run
 //
-// What must always hold is checked every five minutes for what changed, and for all of history at night. 404 before the first run.
+// What must always hold is checked every five minutes for what changed, and once a day, from 03:00 UTC on, for all of history. 404 before the first run.
 //
 // Returns a wrapper object for the known response body format(s).
 //
