@@ -15,7 +15,7 @@ import (
 
 const (
 	fewEntries = 10_000
-	historians = 1000 // accounts that have the history
+	historians = 250 // accounts that have the history; with few entries, too, each has more than a page of them
 )
 
 // history measures what a ledger is asked all day with little history and with much, and says how much longer it takes.
