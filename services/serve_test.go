@@ -28,7 +28,8 @@ import (
 // public are the operations that need no token. Whoever adds one adds it here, on purpose.
 var public = []string{
 	// only with auth:
-	"POST /v1/auth/register", "POST /v1/auth/email/verify", "POST /v1/auth/login", "POST /v1/auth/token", "POST /v1/auth/revoke",
+	"POST /v1/auth/register", "POST /v1/auth/email/verify", "POST /v1/auth/email/verify/resend", "POST /v1/auth/password/forgot",
+	"POST /v1/auth/password/reset", "POST /v1/auth/login", "POST /v1/auth/mfa/verify", "POST /v1/auth/token", "POST /v1/auth/revoke",
 	"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
 	// end auth
 }

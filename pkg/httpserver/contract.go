@@ -99,7 +99,7 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 			}
 		}
 		if err == nil {
-			err = o.permit(caller)
+			err = o.permit(caller, time.Now())
 		}
 		if err == nil {
 			err = o.check(w, r)
@@ -149,6 +149,7 @@ func Network(info *request.Info) string {
 type operation struct {
 	scopes     [][]string // any of these sets will do; nil: public
 	oauth      bool
+	stepUp     bool      // asks for a fresh proof
 	farewell   *farewell // nil: it stays
 	parameters openapi3.Parameters
 	query      map[string]bool
@@ -173,6 +174,7 @@ func parse(spec []byte) (map[string]*operation, error) {
 				route: &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: op},
 			}
 			o.oauth = op.Extensions["x-errors"] == "oauth"
+			o.stepUp = op.Extensions["x-step-up"] == true
 			if o.farewell, err = farewellOf(op); err != nil {
 				return nil, fmt.Errorf("check the contract: %s %s: %w", method, path, err)
 			}
@@ -212,18 +214,32 @@ func scopes(doc *openapi3.T, op *openapi3.Operation) [][]string {
 	return alternatives
 }
 
-// permit checks the caller's scopes.
-func (o *operation) permit(caller authn.Principal) error {
+// proofLifetime is how long a person's proof of who they are is good for what asks for a fresh one.
+const proofLifetime = 10 * time.Minute
+
+// permit checks the caller's scopes, and that a person has proved who they are lately, where that is asked for. A module has nobody to ask.
+func (o *operation) permit(caller authn.Principal, now time.Time) error {
 	if o.scopes == nil {
 		return nil
 	}
 	for _, all := range o.scopes {
 		if !slices.ContainsFunc(all, func(scope string) bool { return !caller.Has(scope) }) {
+			if o.stepUp && caller.Kind() != "module" && now.Sub(caller.AuthTime) > proofLifetime {
+				return stepUp()
+			}
 			return nil
 		}
 	}
 	e := problem.Forbidden.New("insufficient-scope", "The token lacks a scope that this operation needs.")
 	e.Header = http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(o.scopes[0], " "))}}
+	return e
+}
+
+// stepUp asks for a fresh proof (RFC 9470, section 3).
+func stepUp() error {
+	e := problem.Unauthenticated.New("step-up-required", "Prove once more who you are: POST /v1/auth/reauthenticate.")
+	e.Header = http.Header{"Www-Authenticate": {fmt.Sprintf(
+		`Bearer error="insufficient_user_authentication", error_description="A more recent authentication is required", max_age="%d"`, int(proofLifetime.Seconds()))}}
 	return e
 }
 

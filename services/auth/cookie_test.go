@@ -72,7 +72,7 @@ func TestAWebAppKeepsItsRefreshTokenInACookie(t *testing.T) {
 	w := newWorld(t)
 	w.person("ada@example.com")
 	tokens, first := w.enter("ada@example.com")
-	if tokens.RefreshToken != nil || tokens.AccessToken == "" || !strings.HasPrefix(first.Value, refreshPrefix) || first.MaxAge != 14*24*60*60 {
+	if tokens.RefreshToken != nil || tokens.AccessToken == "" || !strings.HasPrefix(first.Value, refreshTicket.prefix) || first.MaxAge != 14*24*60*60 {
 		t.Errorf("the login gives %+v and %v", tokens, first)
 	}
 	renewed := w.renew(first.Value)
@@ -95,7 +95,7 @@ func TestAWebAppKeepsItsRefreshTokenInACookie(t *testing.T) {
 	if refused := w.renew(last.Value); refused.StatusCode() != 400 || w.kept(refused.HTTPResponse).Value != "" {
 		t.Errorf("after the logout: %d %v", refused.StatusCode(), refused.HTTPResponse.Header)
 	}
-	if strings.Contains(w.logs.String(), refreshPrefix) || strings.Contains(w.logs.String(), refreshCookie) {
+	if strings.Contains(w.logs.String(), refreshTicket.prefix) || strings.Contains(w.logs.String(), refreshCookie) {
 		t.Error("the log holds a cookie")
 	}
 }

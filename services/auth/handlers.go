@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -10,6 +11,8 @@ import (
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/httpserver"
+	"example.com/groundwork/pkg/request"
 	"example.com/groundwork/pkg/seal"
 )
 
@@ -31,7 +34,7 @@ func (m *Module) Register(ctx context.Context, req authv1.RegisterRequestObject)
 	if r.EmailCT, err = m.keys.Seal(ctx, []byte(email), "registrations", "email_ct", r.ID); err != nil {
 		return nil, err
 	}
-	token, err := m.registrationToken(ctx, r.ID)
+	token, err := m.mailedToken(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +45,8 @@ func (m *Module) Register(ctx context.Context, req authv1.RegisterRequestObject)
 	return authv1.Register202Response{}, nil
 }
 
-// registrationToken is derived from the registration's id, so that the job can mail it although only its digest is kept.
-func (m *Module) registrationToken(ctx context.Context, id uuid.UUID) (string, error) {
+// mailedToken is derived from the id of what it is for, so that the job can mail it although only its digest is kept.
+func (m *Module) mailedToken(ctx context.Context, id uuid.UUID) (string, error) {
 	secret, err := m.keys.Derive(ctx, "registration|"+id.String())
 	return base64.RawURLEncoding.EncodeToString(secret), err
 }
@@ -53,9 +56,13 @@ func digest(token string) []byte {
 	return sum[:]
 }
 
-// VerifyEmail makes the account of a registration. Everything is computed first; the transaction lets one of several requests win.
+// VerifyEmail makes the account of a registration, or gives an account the address that was asked for. Everything is computed first; the
+// transaction lets one of several requests win.
 func (m *Module) VerifyEmail(ctx context.Context, req authv1.VerifyEmailRequestObject) (authv1.VerifyEmailResponseObject, error) {
 	r, err := m.store.registrationByToken(ctx, digest(req.Body.Token))
+	if errors.Is(err, errToken) {
+		return authv1.VerifyEmail204Response{}, m.moveAddress(ctx, digest(req.Body.Token))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +80,22 @@ func (m *Module) VerifyEmail(ctx context.Context, req authv1.VerifyEmailRequestO
 	return authv1.VerifyEmail204Response{}, nil
 }
 
+func (m *Module) moveAddress(ctx context.Context, digest []byte) error {
+	t, err := m.store.oneTimeToken(ctx, emailChange, digest)
+	if err != nil {
+		return err
+	}
+	email, err := m.keys.Open(ctx, t.EmailCT, "one_time_tokens", "email_ct", t.ID)
+	if err != nil {
+		return err
+	}
+	sealed, err := m.keys.Seal(ctx, email, "identities", "email_ct", *t.IdentityID)
+	if err != nil {
+		return err
+	}
+	return m.store.moveAddress(ctx, t, sealed)
+}
+
 func (m *Module) newIdentity(ctx context.Context, email string, roles []string) (i identity, err error) {
 	i = identity{ID: uuid.Must(uuid.NewV7()), Roles: roles}
 	if i.EmailIndex, err = m.keys.Index(ctx, email); err != nil {
@@ -82,13 +105,14 @@ func (m *Module) newIdentity(ctx context.Context, email string, roles []string) 
 	return i, err
 }
 
-// Login trades a password for a session. Every failure costs one hash and says the same.
+// Login trades a password for a session, or for the question for a second factor. Every failure costs one hash and says the same.
 func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (authv1.LoginResponseObject, error) {
 	index, err := m.keys.Index(ctx, seal.NormalEmail(req.Body.Email))
 	if err != nil {
 		return nil, err
 	}
-	succeeded, err := m.throttle.try(ctx, index)
+	device := m.device(ctx, index, req.Body.DeviceToken)
+	succeeded, err := m.throttle.try(ctx, index, device)
 	if err != nil {
 		return nil, err
 	}
@@ -96,32 +120,58 @@ func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (auth
 	if err != nil {
 		return nil, err
 	}
-	ok, stale, err := m.hasher.matches(ctx, req.Body.Password, c.Hash)
-	if err != nil {
+	if err := m.compare(ctx, c, req.Body.Password); err != nil {
 		return nil, err
 	}
-	if !ok || !c.Active {
-		return nil, errCredentials
+	if c.SecondFactor { // tries go on being counted: what follows is a guess as well
+		question, err := m.secondFactor(ctx, c)
+		return authv1.Login202JSONResponse(question), err
 	}
 	succeeded()
-	if stale {
-		if err := m.rehash(ctx, c.IdentityID, c.Hash, req.Body.Password); err != nil {
-			return nil, err
-		}
+	inCookie := req.Body.RefreshTokenIn != nil && *req.Body.RefreshTokenIn == authv1.LoginRefreshTokenInCookie
+	tokens, cookie, err := m.begin(ctx, c, acrPassword, []string{"pwd"}, device, inCookie)
+	return authv1.Login200JSONResponse{Body: tokens, Headers: authv1.Login200ResponseHeaders{SetCookie: cookie}}, err
+}
+
+// compare checks a password at the cost of one hash, whoever it is, and counts wrong ones.
+func (m *Module) compare(ctx context.Context, c credentials, password string) error {
+	ok, stale, err := m.hasher.matches(ctx, password, c.Hash)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return cmp.Or(m.store.failed(ctx, c.IdentityID), error(errCredentials))
+	case !c.Active || c.Blocked:
+		return errCredentials
+	case stale:
+		return m.rehash(ctx, c.IdentityID, c.Hash, password)
 	}
-	s, err := m.store.addSession(ctx, uuid.Must(uuid.NewV7()), c, "1", []string{"pwd"})
+	return nil
+}
+
+// begin begins the session of somebody who has proved who they are.
+func (m *Module) begin(ctx context.Context, c credentials, acr string, amr []string, device string, refreshInCookie bool) (tokens authv1.Tokens, cookie *string, err error) {
+	id, info := uuid.Must(uuid.NewV7()), request.From(ctx)
+	sealed, err := m.sealClient(ctx, client{info.Header.Get("User-Agent"), httpserver.Network(info)}, id)
 	if err != nil {
-		return nil, err
+		return tokens, nil, err
 	}
-	tokens, err := m.tokens(ctx, s, scopesOf(s.Roles))
+	s, err := m.store.addSession(ctx, id, c, acr, amr, sealed)
 	if err != nil {
-		return nil, err
+		return tokens, nil, err
 	}
-	var cookie *string
-	if in := req.Body.RefreshTokenIn; in != nil && *in == authv1.LoginRefreshTokenInCookie {
+	if tokens, err = m.tokens(ctx, s, scopesOf(s.Roles)); err != nil {
+		return tokens, nil, err
+	}
+	known, err := m.issueDevice(ctx, c.EmailIndex, device)
+	if err != nil {
+		return tokens, nil, err
+	}
+	if refreshInCookie {
 		tokens, cookie = inCookie(tokens, s)
 	}
-	return authv1.Login200JSONResponse{Body: tokens, Headers: authv1.Login200ResponseHeaders{SetCookie: cookie}}, nil
+	tokens.DeviceToken = &known
+	return tokens, cookie, nil
 }
 
 func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password string) error {

@@ -20,17 +20,15 @@ import (
 // tokens makes the pair that a session's owner gets.
 func (m *Module) tokens(ctx context.Context, s session, scopes []string) (authv1.Tokens, error) {
 	claims := m.claims(s.IdentityID.String(), "web", scopes, time.Now())
-	claims.Session, claims.AuthTime, claims.ACR, claims.AMR = s.ID.String(), s.CreatedAt.Unix(), s.ACR, s.AMR
+	claims.Session, claims.AuthTime, claims.ACR, claims.AMR = s.ID.String(), s.AuthenticatedAt.Unix(), s.ACR, s.AMR
 	access, err := m.signing.sign(ctx, claims)
 	if err != nil {
 		return authv1.Tokens{}, err
 	}
-	payload := refreshPayload(s.ID, s.Counter)
-	mac, err := m.keys.MAC(ctx, payload)
+	refresh, err := m.issue(ctx, refreshTicket, refreshSays(s.ID, s.Counter))
 	if err != nil {
 		return authv1.Tokens{}, err
 	}
-	refresh := formatRefresh(payload, mac)
 	return authv1.Tokens{
 		AccessToken: access, TokenType: authv1.TokensTokenTypeBearer, ExpiresIn: int(accessLifetime.Seconds()),
 		RefreshToken: &refresh, Scope: claims.Scope,
@@ -83,13 +81,14 @@ var errGrant = problem.Malformed.New("invalid_grant", "The refresh token is not 
 // next uses up a refresh token and returns its session as the successor is for. Nothing is used up before it is clear that there will be
 // an answer.
 func (m *Module) next(ctx context.Context, token string, scope *string) (none session, scopes []string, err error) {
-	id, counter, err := m.openRefresh(ctx, token)
-	if errors.Is(err, errRefreshToken) {
+	says, err := m.open(ctx, refreshTicket, token)
+	if errors.Is(err, errTicket) {
 		return none, nil, errGrant
 	}
 	if err != nil {
 		return none, nil, err
 	}
+	id, counter := refreshOf(says)
 	for {
 		s, err := m.store.session(ctx, id)
 		if problem.Is(err, problem.NotFound) {
@@ -122,21 +121,6 @@ func (m *Module) next(ctx context.Context, token string, scope *string) (none se
 }
 
 var errScope = problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
-
-// openRefresh returns what a refresh token of ours names; errRefreshToken for any other.
-func (m *Module) openRefresh(ctx context.Context, token string) (session uuid.UUID, counter int64, err error) {
-	session, counter, payload, mac, err := parseRefresh(token)
-	if err != nil {
-		return uuid.Nil, 0, err
-	}
-	if _, err := m.keys.MAC(ctx, payload); err != nil { // the keyset is away, which says nothing about the token
-		return uuid.Nil, 0, err
-	}
-	if m.keys.VerifyMAC(ctx, mac, payload) != nil {
-		return uuid.Nil, 0, errRefreshToken
-	}
-	return session, counter, nil
-}
 
 // clientCredentials gives a module its token, for its secret in the Authorization header or in the form.
 func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
@@ -172,10 +156,13 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 // logout does, it takes a cookie back in any case.
 func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestObject) (authv1.RevokeTokenResponseObject, error) {
 	var session uuid.UUID
-	if strings.HasPrefix(req.Body.Token, refreshPrefix) {
-		var err error
-		if session, _, err = m.openRefresh(ctx, req.Body.Token); err != nil && !errors.Is(err, errRefreshToken) {
+	if strings.HasPrefix(req.Body.Token, refreshTicket.prefix) {
+		says, err := m.open(ctx, refreshTicket, req.Body.Token)
+		if err != nil && !errors.Is(err, errTicket) {
 			return nil, err
+		}
+		if err == nil {
+			session, _ = refreshOf(says)
 		}
 	} else if p, err := m.verifier.Verify(ctx, req.Body.Token); err == nil {
 		session = p.SessionID

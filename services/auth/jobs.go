@@ -89,16 +89,62 @@ func (w *registrationMail) Work(ctx context.Context, job *river.Job[registration
 	if known {
 		return w.m.send(ctx, "known", string(email), "")
 	}
-	token, err := w.m.registrationToken(ctx, id)
+	token, err := w.m.mailedToken(ctx, id)
 	if err != nil {
 		return err
 	}
 	return w.m.send(ctx, "confirm", string(email), token)
 }
 
+type oneTimeMailArgs struct {
+	Token uuid.UUID `json:"token"` // the id of its row, not itself
+}
+
+// Kind names the job in the queue.
+func (oneTimeMailArgs) Kind() string { return "one-time-mail" }
+
+// oneTimeMail sends what somebody has asked for, if there is anybody to send it to.
+type oneTimeMail struct {
+	river.WorkerDefaults[oneTimeMailArgs]
+	m *Module
+}
+
+// Work sends the mail.
+func (w *oneTimeMail) Work(ctx context.Context, job *river.Job[oneTimeMailArgs]) error {
+	t, err := w.m.store.oneTimeTokenToMail(ctx, job.Args.Token)
+	if err != nil || t == nil || t.LastHour > mailsPerHour {
+		return err
+	}
+	name, about := "", t.ID // the mail, and the row whose token stands in it
+	switch {
+	case t.Kind == passwordReset && t.Known:
+		name = "reset"
+	case t.Kind == resend && !t.Known && t.Registration != nil:
+		name, about = "confirm", *t.Registration
+	case t.Kind == emailChange && t.Known:
+		name = "taken"
+	case t.Kind == emailChange:
+		name = "confirm-change"
+	default:
+		return nil
+	}
+	email, err := w.m.keys.Open(ctx, t.EmailCT, "one_time_tokens", "email_ct", t.ID)
+	if err != nil {
+		return err
+	}
+	token, err := w.m.mailedToken(ctx, about)
+	if err != nil {
+		return err
+	}
+	if name == "taken" {
+		token = ""
+	}
+	return w.m.send(ctx, name, string(email), token)
+}
+
 type noticeMailArgs struct {
 	Identity uuid.UUID `json:"identity"`
-	Notice   string    `json:"notice"` // which mail: "reuse", "replaced"
+	Notice   string    `json:"notice"` // which mail: the name of its template
 }
 
 // Kind names the job in the queue.
@@ -134,7 +180,7 @@ type sweepArgs struct{}
 // Kind names the job in the queue.
 func (sweepArgs) Kind() string { return "sweep" }
 
-// sweep deletes expired registrations and sessions, in small steps.
+// sweep deletes expired registrations, sessions and one-time tokens, in small steps.
 type sweep struct {
 	river.WorkerDefaults[sweepArgs]
 	m *Module

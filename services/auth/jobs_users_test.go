@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
 
 	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/httpserver"
@@ -23,6 +24,13 @@ type profiles struct {
 	mu   sync.Mutex
 	ill  int // answers this many calls with 503
 	seen map[string]usersv1.Provision
+}
+
+// email is the address it was told last.
+func (p *profiles) email(id uuid.UUID) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen[id.String()].Email
 }
 
 // join puts it into the network, behind its contract, and returns how auth calls it.

@@ -82,6 +82,7 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	}
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &registrationMail{m: m})
+	river.AddWorker(kinds, &oneTimeMail{m: m})
 	river.AddWorker(kinds, &noticeMail{m: m})
 	// only with users:
 	river.AddWorker(kinds, &provision{m: m})

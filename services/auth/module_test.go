@@ -308,6 +308,14 @@ func (w *world) mailed(address string, n int) mail.Message {
 	return w.post.to(address)[n-1]
 }
 
+// mailedAfter is the next mail to an address after something is done.
+func (w *world) mailedAfter(address string, do func()) mail.Message {
+	w.t.Helper()
+	before := len(w.post.to(address))
+	do()
+	return w.mailed(address, before+1)
+}
+
 // lines is a log that can be read while it is written.
 type lines struct {
 	mu sync.Mutex
@@ -513,7 +521,7 @@ func TestInstancesThatStartAtOnceShareTheirKeys(t *testing.T) {
 		all.Go(func() { // each makes its signing key and every keyset, if it has to
 			i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret)
 			i.register(string(rune('a'+n))+"@example.com", password)
-			i.refresh(formatRefresh(refreshPayload([16]byte{}, 0), make([]byte, 21)))
+			i.refresh(refreshTicket.format(refreshSays([16]byte{}, 0), make([]byte, 21)))
 		})
 	}
 	all.Wait()

@@ -13,6 +13,7 @@ const (
 
 var permissions = map[string][]string{
 	roleUser: {
+		"account:read", "account:write",
 		// only with users:
 		"profile:read", "profile:write",
 		// end users

@@ -1,13 +1,13 @@
 package auth
 
 import (
-	"encoding/base64"
 	"encoding/binary"
-	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/oapi-codegen/nullable"
+
+	authv1 "example.com/groundwork/api/auth/v1"
 )
 
 const (
@@ -18,18 +18,20 @@ const (
 
 // session is one login, as the database has it at now.
 type session struct {
-	ID         uuid.UUID
-	IdentityID uuid.UUID
-	Counter    int64
-	CreatedAt  time.Time
-	RotatedAt  time.Time
-	ExpiresAt  time.Time
-	RevokedAt  *time.Time
-	ACR        string
-	AMR        []string
-	Roles      []string
-	Active     bool // the identity is
-	Now        time.Time
+	ID              uuid.UUID
+	IdentityID      uuid.UUID
+	Counter         int64
+	CreatedAt       time.Time
+	AuthenticatedAt time.Time // when its owner last proved who they are
+	RotatedAt       time.Time
+	ExpiresAt       time.Time
+	RevokedAt       *time.Time
+	ACR             string
+	AMR             []string
+	ClientCT        []byte // who began it; nil where that was not kept
+	Roles           []string
+	Active          bool // the identity is
+	Now             time.Time
 }
 
 type verdict int
@@ -54,33 +56,27 @@ func judge(s session, presented int64) verdict {
 	return end
 }
 
-const (
-	refreshPrefix  = "rt_" // lets a scanner of leaked secrets find it
-	refreshVersion = 1
-	refreshSigned  = 1 + 16 + 8 // version, session, counter; the MAC follows, which begins with its key's id
-)
-
-// refreshPayload is what the MAC of a refresh token is over.
-func refreshPayload(session uuid.UUID, counter int64) []byte {
-	payload := make([]byte, 0, refreshSigned)
-	payload = append(payload, refreshVersion)
-	payload = append(payload, session[:]...)
-	return binary.BigEndian.AppendUint64(payload, uint64(counter))
+// refreshSays is what a refresh token says.
+func refreshSays(session uuid.UUID, counter int64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte{}, session[:]...), uint64(counter))
 }
 
-func formatRefresh(payload, mac []byte) string {
-	return refreshPrefix + base64.RawURLEncoding.EncodeToString(append(payload, mac...))
+// refreshOf reads it.
+func refreshOf(says []byte) (session uuid.UUID, counter int64) {
+	return uuid.UUID(says[:16]), int64(binary.BigEndian.Uint64(says[16:]))
 }
 
-var errRefreshToken = errors.New("not a refresh token")
-
-// parseRefresh takes a refresh token apart. It says nothing about the MAC.
-func parseRefresh(token string) (session uuid.UUID, counter int64, payload, mac []byte, err error) {
-	encoded, ok := strings.CutPrefix(token, refreshPrefix)
-	raw, decodeErr := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if !ok || decodeErr != nil || len(raw) <= refreshSigned || raw[0] != refreshVersion {
-		return uuid.Nil, 0, nil, nil, errRefreshToken
+// api is the session as its owner sees it; current is the one that asks.
+func (s session) api(current uuid.UUID, c client) authv1.Session {
+	return authv1.Session{
+		Id: s.ID, IsCurrent: s.ID == current, CreatedAt: s.CreatedAt.UTC(), AuthenticatedAt: s.AuthenticatedAt.UTC(), LastUsedAt: s.RotatedAt.UTC(),
+		ExpiresAt: s.ExpiresAt.UTC(), Methods: s.AMR, UserAgent: orNull(c.UserAgent), Network: orNull(c.Network),
 	}
-	payload, mac = raw[:refreshSigned], raw[refreshSigned:]
-	return uuid.UUID(payload[1:17]), int64(binary.BigEndian.Uint64(payload[17:])), payload, mac, nil
+}
+
+func orNull(text string) nullable.Nullable[string] {
+	if text == "" {
+		return nullable.NewNullNullable[string]()
+	}
+	return nullable.NewNullableWithValue(text)
 }

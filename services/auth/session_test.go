@@ -57,22 +57,29 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestRefreshTokensAreReadAsTheyAreWritten(t *testing.T) {
+func TestTicketsAreReadAsTheyAreWritten(t *testing.T) {
 	id, mac := uuid.New(), make([]byte, 21)
-	payload := refreshPayload(id, 1<<40)
-	token := formatRefresh(payload, mac)
-	gotID, counter, gotPayload, gotMAC, err := parseRefresh(token)
-	if err != nil || gotID != id || counter != 1<<40 || string(gotPayload) != string(payload) || string(gotMAC) != string(mac) {
-		t.Errorf("%v %d %v", gotID, counter, err)
+	says := refreshSays(id, 1<<40)
+	token := refreshTicket.format(says, mac)
+	gotSays, gotMAC, err := refreshTicket.parse(token)
+	if err != nil || string(gotSays) != string(says) || string(gotMAC) != string(mac) {
+		t.Errorf("%x %x %v", gotSays, gotMAC, err)
 	}
-	raw := func(b []byte) string { return refreshPrefix + base64.RawURLEncoding.EncodeToString(b) }
+	if gotID, counter := refreshOf(gotSays); gotID != id || counter != 1<<40 {
+		t.Errorf("%v %d", gotID, counter)
+	}
+	raw := func(b []byte) string { return refreshTicket.prefix + base64.RawURLEncoding.EncodeToString(b) }
 	for says, bad := range map[string]string{
-		"nothing": "", "the prefix": refreshPrefix, "no prefix": token[3:], "another prefix": "at_" + token[3:], "another alphabet": refreshPrefix + "+/+/",
-		"no MAC": raw(payload), "another version": raw(append([]byte{2}, make([]byte, 60)...)), "padding": token + "=", "something behind": token + "!",
+		"nothing": "", "the prefix": refreshTicket.prefix, "no prefix": token[3:], "another prefix": "at_" + token[3:], "another alphabet": refreshTicket.prefix + "+/+/",
+		"no MAC": raw(refreshTicket.signed(says)), "another kind": raw(append([]byte{2}, make([]byte, 60)...)), "padding": token + "=", "something behind": token + "!",
 	} {
-		if _, _, _, _, err := parseRefresh(bad); !errors.Is(err, errRefreshToken) {
+		if _, _, err := refreshTicket.parse(bad); !errors.Is(err, errTicket) {
 			t.Errorf("%s is read: %v", says, err)
 		}
+	}
+	w := waiting{id, time.UnixMicro(1_800_000_000_123_456), time.Unix(1_800_000_300, 0)}
+	if got := waitingOf(w.payload()); len(w.payload()) != waitingSize || got.identity != w.identity || !got.password.Equal(w.password) || !got.expires.Equal(w.expires) {
+		t.Errorf("%+v is read as %+v", w, got)
 	}
 }
 
@@ -130,16 +137,16 @@ func TestForgedRefreshTokensAreRefused(t *testing.T) {
 	w := newWorld(t)
 	w.person("ada@example.com")
 	token := *w.session("ada@example.com").RefreshToken
-	raw, err := base64.RawURLEncoding.DecodeString(token[len(refreshPrefix):])
+	raw, err := base64.RawURLEncoding.DecodeString(token[len(refreshTicket.prefix):])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(raw) != refreshSigned+21 {
+	if len(raw) != 1+refreshTicket.size+21 {
 		t.Fatalf("a refresh token has %d bytes", len(raw))
 	}
 	for i := range raw {
 		raw[i] ^= 1
-		if _, _, err := w.openRefresh(t.Context(), refreshPrefix+base64.RawURLEncoding.EncodeToString(raw)); !errors.Is(err, errRefreshToken) {
+		if _, err := w.open(t.Context(), refreshTicket, refreshTicket.prefix+base64.RawURLEncoding.EncodeToString(raw)); !errors.Is(err, errTicket) {
 			t.Errorf("with byte %d changed: %v", i, err)
 		}
 		raw[i] ^= 1
@@ -148,7 +155,7 @@ func TestForgedRefreshTokensAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, status := w.refresh(formatRefresh(refreshPayload(uuid.New(), 0), mac)); status != 400 {
+	if _, status := w.refresh(refreshTicket.format(refreshSays(uuid.New(), 0), mac)); status != 400 {
 		t.Errorf("with a MAC over something else: %d", status)
 	}
 	if _, status := w.refresh(token); status != 200 {

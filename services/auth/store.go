@@ -156,12 +156,14 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 			args []any
 		}{
 			{`update identities set roles = $2, version = version + 1 where id = $1`, []any{id, roles}},
-			{`update passwords set hash = $2, changed_at = now() where identity_id = $1`, []any{id, hash}},
-			{`update sessions set revoked_at = now() where identity_id = $1 and revoked_at is null`, []any{id}},
+			{`update passwords set hash = $2, changed_at = clock_timestamp(), failed_count = 0, blocked_at = null where identity_id = $1`, []any{id, hash}},
 		} {
 			if _, err := tx.Exec(ctx, change.sql, change.args...); err != nil {
 				return err
 			}
+		}
+		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+			return err
 		}
 		if err := audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {
 			return err
@@ -183,29 +185,47 @@ func readIdentity(ctx context.Context, db postgres.DB, id uuid.UUID) (identity, 
 	rows, _ := db.Query(ctx, `select id, email_ct, email_index, roles, version, created_at from identities where id = $1`, id)
 	i, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[identity])
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = problem.NotFound.New("not-found", "There is no such account.")
+		err = errNoAccount
 	}
 	return i, err
 }
 
 // credentials are what a login is checked with; empty when there is no such address.
 type credentials struct {
-	IdentityID uuid.UUID
-	Hash       string
-	ChangedAt  time.Time // when the password was
-	Active     bool
+	IdentityID   uuid.UUID
+	EmailIndex   []byte
+	Hash         string
+	ChangedAt    time.Time // when the password was
+	Active       bool
+	Blocked      bool // by too many wrong passwords in a row
+	SecondFactor bool
 }
 
+const selectCredentials = `
+	select i.id as identity_id, i.email_index, p.hash, p.changed_at, i.status = 'active' as active, p.blocked_at is not null as blocked,
+	       exists (select from totp t where t.identity_id = i.id and t.confirmed_at is not null) as second_factor
+	from identities i join passwords p on p.identity_id = i.id`
+
 func (s *store) credentials(ctx context.Context, emailIndex []byte) (credentials, error) {
-	rows, _ := s.db.Query(ctx, `
-		select i.id as identity_id, p.hash, p.changed_at, i.status = 'active' as active
-		from identities i join passwords p on p.identity_id = i.id where i.email_index = $1`, emailIndex)
+	rows, _ := s.db.Query(ctx, selectCredentials+` where i.email_index = $1`, emailIndex)
 	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[credentials])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return credentials{}, nil
+		return credentials{EmailIndex: emailIndex}, nil
 	}
 	return c, err
 }
+
+// credentialsOf are those of somebody who is known.
+func (s *store) credentialsOf(ctx context.Context, id uuid.UUID) (credentials, error) {
+	rows, _ := s.db.Query(ctx, selectCredentials+` where i.id = $1`, id)
+	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[credentials])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoAccount
+	}
+	return c, err
+}
+
+var errNoAccount = problem.NotFound.New("not-found", "There is no such account.")
 
 // replaceHash stores the same password's newer hash, unless the password was changed meanwhile.
 func (s *store) replaceHash(ctx context.Context, identity uuid.UUID, old, hash string) error {

@@ -13,18 +13,21 @@ import (
 
 // addSession begins a session, unless what the login was checked with has changed meanwhile. Whoever changes the password or the status
 // waits for the lock, and then finds this session among those to end.
-func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string) (session, error) {
+func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string, clientCT []byte) (session, error) {
 	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		added, err := tx.Exec(ctx, `
-			insert into sessions (id, identity_id, expires_at, acr, amr)
-			select $1::uuid, i.id, now() + $2::interval, $3::text, $4::text[]
+			insert into sessions (id, identity_id, expires_at, acr, amr, authenticated_at, client_ct)
+			select $1::uuid, i.id, now() + $2::interval, $3::text, $4::text[], now(), $7
 			from identities i join passwords p on p.identity_id = i.id
-			where i.id = $5 and i.status = 'active' and p.changed_at = $6
-			for share`, id, sessionLifetime, acr, amr, c.IdentityID, c.ChangedAt)
+			where i.id = $5 and i.status = 'active' and p.changed_at = $6 and p.blocked_at is null
+			for share`, id, sessionLifetime, acr, amr, c.IdentityID, c.ChangedAt, clientCT)
 		if err == nil && added.RowsAffected() == 0 {
 			err = errCredentials
 		}
 		if err != nil {
+			return err
+		}
+		if err := succeeded(ctx, tx, c.IdentityID); err != nil {
 			return err
 		}
 		return audit(ctx, tx, "session.begun", c.IdentityID, id)
@@ -35,17 +38,59 @@ func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr
 	return s.session(ctx, id)
 }
 
+// succeeded forgets the wrong passwords before the right one.
+func succeeded(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
+	_, err := tx.Exec(ctx, `update passwords set failed_count = 0 where identity_id = $1 and failed_count > 0`, identity)
+	return err
+}
+
+// proved gives a session a fresh proof.
+func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string) (session, error) {
+	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `
+			update sessions set authenticated_at = now(), acr = $3, amr = $4
+			where id = $1 and identity_id = $2 and revoked_at is null
+			and exists (select from passwords where identity_id = $2 and changed_at = $5 and blocked_at is null)`, id, c.IdentityID, acr, amr, c.ChangedAt)
+		if err == nil && done.RowsAffected() == 0 {
+			err = errCredentials
+		}
+		if err != nil {
+			return err
+		}
+		if err := succeeded(ctx, tx, c.IdentityID); err != nil {
+			return err
+		}
+		return audit(ctx, tx, "session.proved", c.IdentityID, id)
+	})
+	if err != nil {
+		return session{}, err
+	}
+	return s.session(ctx, id)
+}
+
+const selectSessions = `
+	select s.id, s.identity_id, s.counter, s.created_at, coalesce(s.authenticated_at, s.created_at) as authenticated_at, s.rotated_at, s.expires_at,
+	       s.revoked_at, s.acr, s.amr, s.client_ct, i.roles, i.status = 'active' as active, now() as now
+	from sessions s join identities i on i.id = s.identity_id`
+
 // session returns a session with the state of its identity, at the database's time.
 func (s *store) session(ctx context.Context, id uuid.UUID) (session, error) {
-	rows, _ := s.db.Query(ctx, `
-		select s.id, s.identity_id, s.counter, s.created_at, s.rotated_at, s.expires_at, s.revoked_at, s.acr, s.amr,
-		       i.roles, i.status = 'active' as active, now() as now
-		from sessions s join identities i on i.id = s.identity_id where s.id = $1`, id)
+	rows, _ := s.db.Query(ctx, selectSessions+` where s.id = $1`, id)
 	x, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[session])
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = problem.NotFound.New("not-found", "There is no such session.")
+		err = errNoSession
 	}
 	return x, err
+}
+
+var errNoSession = problem.NotFound.New("not-found", "There is no such session.")
+
+// sessions returns somebody's sessions that live and began before the one named, newest first.
+func (s *store) sessions(ctx context.Context, identity, before uuid.UUID, limit int) ([]session, error) {
+	rows, _ := s.db.Query(ctx, selectSessions+`
+		where s.identity_id = $1 and s.id < $2 and s.revoked_at is null and s.expires_at > now() and s.rotated_at > now() - $4::interval
+		order by s.id desc limit $3`, identity, before, limit, sessionIdle)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[session])
 }
 
 // rotate uses up the token with this counter, if it is still the current one of a session that lives. Of several requests with one
@@ -64,6 +109,38 @@ func (s *store) endSession(ctx context.Context, id uuid.UUID) error {
 		_, err := closeSession(ctx, tx, id, "session.ended")
 		return err
 	})
+}
+
+// endSessionOf ends a session of the one who asks.
+func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		var theirs bool
+		err := tx.QueryRow(ctx, `select revoked_at is null from sessions where id = $1 and identity_id = $2 for update`, id, identity).Scan(&theirs)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && !theirs {
+			return errNoSession
+		}
+		if err != nil {
+			return err
+		}
+		_, err = closeSession(ctx, tx, id, "session.ended")
+		return err
+	})
+}
+
+// endOtherSessions ends all sessions of somebody but one.
+func (s *store) endOtherSessions(ctx context.Context, identity, keep uuid.UUID) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if err := closeSessions(ctx, tx, identity, keep); err != nil {
+			return err
+		}
+		return audit(ctx, tx, "sessions.ended", identity, keep)
+	})
+}
+
+// closeSessions ends all sessions of an identity but one; uuid.Nil for all.
+func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) error {
+	_, err := tx.Exec(ctx, `update sessions set revoked_at = now() where identity_id = $1 and id <> $2 and revoked_at is null`, identity, keep)
+	return err
 }
 
 // endStolen ends a session whose old token was used and enqueues the mail that tells its owner.
@@ -98,5 +175,10 @@ func (s *store) sweep(ctx context.Context) (done bool, err error) {
 	}
 	sessions, err := s.db.Exec(ctx, `
 		delete from sessions where id in (select id from sessions where expires_at < now() - interval '1 day' limit 1000)`)
-	return registrations.RowsAffected() < 1000 && sessions.RowsAffected() < 1000, err
+	if err != nil {
+		return false, err
+	}
+	tokens, err := s.db.Exec(ctx, `
+		delete from one_time_tokens where id in (select id from one_time_tokens where expires_at < now() - interval '1 day' limit 1000)`)
+	return max(registrations.RowsAffected(), sessions.RowsAffected(), tokens.RowsAffected()) < 1000, err
 }

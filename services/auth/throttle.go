@@ -5,23 +5,28 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/google/uuid"
+
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/ratelimit"
 	"example.com/groundwork/pkg/request"
 )
 
-// throttle slows down who guesses passwords: soon per account and client network, and per account as a whole only after many failures,
-// so that a stranger cannot easily lock somebody out.
+// throttle slows down who guesses passwords and codes: soon per account and client network, and per account as a whole only after many
+// failures, so that a stranger cannot easily lock somebody out. A device from which the owner has come in before is counted apart: what
+// strangers try is not in its way.
 type throttle struct{ network, account *ratelimit.Backoff }
 
-// try counts a login before its outcome is known. A right password during the wait is refused as well: otherwise the wait would tell
+// try counts a guess before its outcome is known. A right password during the wait is refused as well: otherwise the wait would tell
 // which one is right.
-func (t *throttle) try(ctx context.Context, emailIndex []byte) (clear func(), err error) {
-	account := hex.EncodeToString(emailIndex)
-	network := account + "|" + httpserver.Network(request.From(ctx))
+func (t *throttle) try(ctx context.Context, emailIndex []byte, device string) (clear func(), err error) {
+	account, network := accountKey(emailIndex), networkKey(ctx, emailIndex)
+	if device != "" {
+		network = account + "|device " + device
+	}
 	wait := t.network.Try(ctx, network)
-	if wait == 0 {
+	if wait == 0 && device == "" {
 		wait = t.account.Try(ctx, account)
 	}
 	if wait > 0 {
@@ -29,6 +34,41 @@ func (t *throttle) try(ctx context.Context, emailIndex []byte) (clear func(), er
 	}
 	return func() {
 		t.network.Clear(ctx, network)
-		t.account.Clear(ctx, account)
+		if device == "" {
+			t.account.Clear(ctx, account)
+		}
 	}, nil
+}
+
+// clear forgets what was counted of an account: whoever reads its mail may begin anew.
+func (t *throttle) clear(ctx context.Context, emailIndex []byte) {
+	t.network.Clear(ctx, networkKey(ctx, emailIndex))
+	t.account.Clear(ctx, accountKey(emailIndex))
+}
+
+func accountKey(emailIndex []byte) string { return hex.EncodeToString(emailIndex) }
+
+func networkKey(ctx context.Context, emailIndex []byte) string {
+	return accountKey(emailIndex) + "|" + httpserver.Network(request.From(ctx))
+}
+
+// device returns the name of the device that a token of this address's is of, "" for none. A token of another address is none.
+func (m *Module) device(ctx context.Context, emailIndex []byte, token *string) string {
+	if token == nil {
+		return ""
+	}
+	says, err := m.open(ctx, deviceTicket, *token)
+	if err != nil || string(says[16:]) != string(emailIndex) {
+		return ""
+	}
+	return uuid.UUID(says[:16]).String()
+}
+
+// issueDevice makes the token of a device, a new one's when there is no name.
+func (m *Module) issueDevice(ctx context.Context, emailIndex []byte, name string) (string, error) {
+	id, err := uuid.Parse(name)
+	if err != nil {
+		id = uuid.New()
+	}
+	return m.issue(ctx, deviceTicket, append(id[:], emailIndex...))
 }

@@ -161,7 +161,7 @@ func TestAnAccessTokenHasTheShapeOfRFC9068(t *testing.T) {
 		c.Expires-c.IssuedAt != 300 || c.ACR != "1" || !slices.Equal(c.AMR, []string{"pwd"}) || c.ID == "" || time.Since(time.Unix(c.AuthTime, 0)) > time.Minute {
 		t.Errorf("the claims are %s", claims)
 	}
-	w.exec(`update auth.sessions set created_at = now() - interval '3 hours'`)
+	w.exec(`update auth.sessions set created_at = now() - interval '3 hours', authenticated_at = now() - interval '3 hours'`)
 	next, _ := w.refresh(*tokens.RefreshToken)
 	_, claims = open(t, next.AccessToken)
 	if err := json.Unmarshal(claims, &c); err != nil || time.Since(time.Unix(c.AuthTime, 0)) < 2*time.Hour {

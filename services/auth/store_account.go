@@ -1,0 +1,320 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/problem"
+)
+
+// What a one-time token is for.
+const (
+	passwordReset = "password-reset"
+	emailChange   = "email-change"
+	resend        = "resend"
+)
+
+// oneTimeLifetimes: what lets somebody in is short-lived (ASVS 5.0, 6.5.5).
+var oneTimeLifetimes = map[string]time.Duration{passwordReset: 10 * time.Minute, emailChange: time.Hour, resend: 10 * time.Minute}
+
+// failuresAllowed is how many wrong passwords or codes in a row close an account to passwords (NIST SP 800-63B-4, section 3.2.2).
+const failuresAllowed = 100
+
+// oneTimeToken is what somebody asks for that only the owner of an address may have.
+type oneTimeToken struct {
+	ID         uuid.UUID
+	Kind       string
+	IdentityID *uuid.UUID // who asks, where that is known
+	EmailCT    []byte
+	EmailIndex []byte
+}
+
+// addOneTimeToken notes what is asked for and the jobs that mail about it.
+func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []byte) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
+			values ($1, $2, $3, $4, $5, $6, now() + $7)`,
+			t.ID, t.Kind, t.IdentityID, t.EmailCT, t.EmailIndex, digest, oneTimeLifetimes[t.Kind])
+		if err != nil {
+			return err
+		}
+		if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
+			return err
+		}
+		if err := audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil); err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{*t.IdentityID, "change-asked"})
+	})
+}
+
+const oneTimeColumns = `t.id, t.kind, t.identity_id, t.email_ct, t.email_index`
+
+// oneTimeToken returns what a token was mailed for, or token-invalid.
+func (s *store) oneTimeToken(ctx context.Context, kind string, digest []byte) (oneTimeToken, error) {
+	rows, _ := s.db.Query(ctx, `select `+oneTimeColumns+` from one_time_tokens t where t.token_digest = $1 and t.kind = $2 and t.expires_at > now()`, digest, kind)
+	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[oneTimeToken])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return t, errToken
+	}
+	return t, err
+}
+
+// toMail is a one-time token with what decides about its mail.
+type toMail struct {
+	oneTimeToken
+	Known        bool       // an account that may come in has the address
+	Registration *uuid.UUID // the newest one of the address that is open
+	LastHour     int        // how many were asked for, up to this one
+}
+
+// oneTimeTokenToMail returns nothing, and no error, for one that was used or is too old by now.
+func (s *store) oneTimeTokenToMail(ctx context.Context, id uuid.UUID) (*toMail, error) {
+	rows, _ := s.db.Query(ctx, `
+		select `+oneTimeColumns+`,
+		       exists (select from identities i where i.email_index = t.email_index and (i.status = 'active' or t.kind = 'email-change')) as known,
+		       (select r.id from registrations r where r.email_index = t.email_index and r.expires_at > now() order by r.id desc limit 1) as registration,
+		       (select count(*) from one_time_tokens o where o.email_index = t.email_index and o.created_at > now() - interval '1 hour' and o.id <= t.id) as last_hour
+		from one_time_tokens t where t.id = $1 and t.expires_at > now()`, id)
+	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[toMail])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return t, err
+}
+
+// useOneTimeTokens uses up a token, and with it the others of its kind that the address has. One of several requests wins.
+func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
+	rows, _ := tx.Query(ctx, `delete from one_time_tokens where email_index = $1 and kind = $2 returning id`, t.EmailIndex, t.Kind)
+	gone, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return err
+	}
+	for _, id := range gone {
+		if id == t.ID {
+			return nil
+		}
+	}
+	return errToken
+}
+
+// resetPassword sets the password of whoever has the address of the token.
+func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if err := useOneTimeTokens(ctx, tx, t); err != nil {
+			return err
+		}
+		var id uuid.UUID
+		err := tx.QueryRow(ctx, `select id from identities where email_index = $1 and status = 'active' for update`, t.EmailIndex).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errToken
+		}
+		if err != nil {
+			return err
+		}
+		return s.newPassword(ctx, tx, id, hash, uuid.Nil, "password.reset")
+	})
+}
+
+// changePassword replaces the password that was just proved, and ends the other sessions.
+func (s *store) changePassword(ctx context.Context, c credentials, hash string, session uuid.UUID) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		var same bool
+		err := tx.QueryRow(ctx, `select changed_at = $2 from passwords where identity_id = $1 for update`, c.IdentityID, c.ChangedAt).Scan(&same)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return errCredentials
+		}
+		return s.newPassword(ctx, tx, c.IdentityID, hash, session, "password.changed")
+	})
+}
+
+func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash string, keep uuid.UUID, kind string) error {
+	_, err := tx.Exec(ctx, `update passwords set hash = $2, changed_at = clock_timestamp(), failed_count = 0, blocked_at = null where identity_id = $1`, id, hash)
+	if err != nil {
+		return err
+	}
+	if err := closeSessions(ctx, tx, id, keep); err != nil {
+		return err
+	}
+	if err := audit(ctx, tx, kind, id, keep); err != nil {
+		return err
+	}
+	return s.jobs.Add(ctx, tx, noticeMailArgs{id, "password-changed"})
+}
+
+// moveAddress gives an identity the address that its owner has confirmed, and enqueues the job that tells others of it.
+func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte) error {
+	id := *t.IdentityID
+	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if err := useOneTimeTokens(ctx, tx, t); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `update identities set email_ct = $2, email_index = $3, version = version + 1 where id = $1`, id, emailCT, t.EmailIndex)
+		if err != nil {
+			return err
+		}
+		// only with users:
+		if err := s.jobs.Add(ctx, tx, provisionArgs{id}); err != nil {
+			return err
+		}
+		// end users
+		return audit(ctx, tx, "email.changed", id, uuid.Nil)
+	})
+	if postgres.Violates(err, "identities_email_key") {
+		return errToken // somebody has the address by now; whoever asks learns no more
+	}
+	return err
+}
+
+// failed counts a wrong password or code; nobody's, too, so that it takes as long. What it counts may be lost in a crash of Postgres, but for
+// the one that closes the account.
+func (s *store) failed(ctx context.Context, id uuid.UUID) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = off`); err != nil {
+			return err
+		}
+		var closes bool
+		err := tx.QueryRow(ctx, `
+			update passwords set failed_count = failed_count + 1, blocked_at = case when failed_count + 1 >= $2 then coalesce(blocked_at, now()) end
+			where identity_id = $1 returning coalesce(blocked_at = now(), false)`, id, failuresAllowed).Scan(&closes)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && !closes {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = on`); err != nil {
+			return err
+		}
+		if err := audit(ctx, tx, "password.blocked", id, uuid.Nil); err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "blocked"})
+	})
+}
+
+// factor is a second factor.
+type factor struct {
+	SecretCT []byte
+	LastStep int64
+}
+
+// totp returns somebody's second factor, whether it counts or not.
+func (s *store) totp(ctx context.Context, id uuid.UUID) (factor, error) {
+	rows, _ := s.db.Query(ctx, `select secret_ct, last_step from totp where identity_id = $1`, id)
+	f, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[factor])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoFactor
+	}
+	return f, err
+}
+
+var errNoFactor = problem.NotFound.New("not-found", "There is no second factor.")
+
+// putTOTP keeps a secret that does not count yet, in place of another such one.
+func (s *store) putTOTP(ctx context.Context, id uuid.UUID, secretCT []byte) error {
+	put, err := s.db.Exec(ctx, `
+		insert into totp (identity_id, secret_ct) values ($1, $2)
+		on conflict (identity_id) do update set secret_ct = excluded.secret_ct, created_at = now() where totp.confirmed_at is null`, id, secretCT)
+	if err == nil && put.RowsAffected() == 0 {
+		err = problem.Conflict.New("totp-exists", "There is a second factor; take it away first.")
+	}
+	return err
+}
+
+// confirmTOTP has a secret count, with its first code used and its recovery codes, and ends the other sessions: those began without it.
+func (s *store) confirmTOTP(ctx context.Context, id, session uuid.UUID, secretCT []byte, step int64, digests [][]byte) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `
+			update totp set confirmed_at = now(), last_step = $3 where identity_id = $1 and secret_ct = $2 and confirmed_at is null`, id, secretCT, step)
+		if err != nil {
+			return err
+		}
+		if done.RowsAffected() == 0 {
+			return problem.Conflict.New("totp-exists", "There is a second factor; take it away first.")
+		}
+		if _, err := tx.Exec(ctx, `update sessions set acr = $2, amr = '{pwd,otp,mfa}', authenticated_at = now() where id = $1`, session, acrFactor); err != nil {
+			return err
+		}
+		if err := closeSessions(ctx, tx, id, session); err != nil {
+			return err
+		}
+		return s.newCodes(ctx, tx, id, digests, "mfa.begun")
+	})
+}
+
+// newCodes replaces the recovery codes, and tells the owner what has happened.
+func (s *store) newCodes(ctx context.Context, tx pgx.Tx, id uuid.UUID, digests [][]byte, kind string) error {
+	if _, err := tx.Exec(ctx, `delete from recovery_codes where identity_id = $1`, id); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `insert into recovery_codes (identity_id, digest) select $1, unnest($2::bytea[])`, id, digests); err != nil {
+		return err
+	}
+	if err := audit(ctx, tx, kind, id, uuid.Nil); err != nil {
+		return err
+	}
+	return s.jobs.Add(ctx, tx, noticeMailArgs{id, "factor-changed"})
+}
+
+// replaceRecoveryCodes gives new ones to who has a second factor.
+func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests [][]byte) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		var there bool
+		err := tx.QueryRow(ctx, `select confirmed_at is not null from totp where identity_id = $1 for update`, id).Scan(&there)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && !there {
+			return errNoFactor
+		}
+		if err != nil {
+			return err
+		}
+		return s.newCodes(ctx, tx, id, digests, "mfa.codes-replaced")
+	})
+}
+
+// deleteTOTP takes a second factor away; its recovery codes go with it.
+func (s *store) deleteTOTP(ctx context.Context, id uuid.UUID) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		gone, err := tx.Exec(ctx, `delete from totp where identity_id = $1`, id)
+		if err != nil {
+			return err
+		}
+		if gone.RowsAffected() == 0 {
+			return errNoFactor
+		}
+		if err := audit(ctx, tx, "mfa.ended", id, uuid.Nil); err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "factor-changed"})
+	})
+}
+
+// useStep uses up a step of time. Of several requests with one code one wins.
+func (s *store) useStep(ctx context.Context, id uuid.UUID, step int64) (won bool, err error) {
+	done, err := s.db.Exec(ctx, `update totp set last_step = $2 where identity_id = $1 and last_step < $2 and confirmed_at is not null`, id, step)
+	return done.RowsAffected() == 1, err
+}
+
+// useRecoveryCode uses up a recovery code, and tells the owner.
+func (s *store) useRecoveryCode(ctx context.Context, id uuid.UUID, digest []byte) (won bool, err error) {
+	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update recovery_codes set used_at = now() where identity_id = $1 and digest = $2 and used_at is null`, id, digest)
+		if won = done.RowsAffected() == 1; err != nil || !won {
+			return err
+		}
+		if err := audit(ctx, tx, "mfa.recovery-code-used", id, uuid.Nil); err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "recovery-used"})
+	})
+	return won, err
+}
