@@ -65,7 +65,8 @@ func (m *Module) useFactor(ctx context.Context, c credentials, code string) erro
 	if !c.Active || c.Blocked || !c.SecondFactor {
 		return errCredentials
 	}
-	right, err := false, error(nil)
+	var right bool
+	var err error
 	if len(code) == totpDigits {
 		right, err = m.useTOTP(ctx, c.IdentityID, code)
 	} else {
@@ -105,10 +106,7 @@ func (m *Module) BeginTotp(ctx context.Context, _ authv1.BeginTotpRequestObject)
 	if err != nil {
 		return nil, err
 	}
-	secret, address, err := newTOTP(m.config.Issuer, email)
-	if err != nil {
-		return nil, err
-	}
+	secret, address := newTOTP(m.config.Issuer, email)
 	sealed, err := m.keys.Seal(ctx, []byte(secret), "totp", "secret_ct", id)
 	if err != nil {
 		return nil, err

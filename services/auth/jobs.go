@@ -115,7 +115,8 @@ func (w *oneTimeMail) Work(ctx context.Context, job *river.Job[oneTimeMailArgs])
 	if err != nil || t == nil || t.LastHour > mailsPerHour {
 		return err
 	}
-	name, about := "", t.ID // the mail, and the row whose token stands in it
+	var name string // of the mail
+	about := t.ID   // the row whose token stands in it
 	switch {
 	case t.Kind == passwordReset && t.Known:
 		name = "reset"
