@@ -50,6 +50,11 @@ func serve(ctx context.Context, c *config, log *slog.Logger, modules []string) e
 	admin.Serve()
 	server.Serve()
 	a.startJobs(ctx)
+	if a.redis != nil {
+		follow, unfollow := context.WithCancel(context.WithoutCancel(ctx)) // while requests are answered
+		defer unfollow()
+		go a.verifier.Revoked.Follow(follow, a.redis, log)
+	}
 	log.Info("serving", "modules", modules, "api", server.Addr(), "admin", admin.Addr(), "version", version())
 
 	select {

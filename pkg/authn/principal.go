@@ -17,6 +17,7 @@ type Principal struct {
 	ClientID  string
 	SessionID uuid.UUID // sid; zero for a module
 	Scopes    []string
+	IssuedAt  time.Time // when the token was made
 	AuthTime  time.Time // when the person last proved who they are
 	ACR       string
 	Expires   time.Time

@@ -54,6 +54,9 @@ type Verifier struct {
 	keys   func(context.Context) (jwk.Set, error)
 	now    func() time.Time
 
+	// Revoked are the tokens that count no more before their time is over.
+	Revoked Revocations
+
 	asking singleflight.Group
 
 	mu     sync.Mutex // of what follows; nobody asks the issuer under it
@@ -76,7 +79,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	}
 	hash := sha256.Sum256([]byte(token))
 	if p, ok := v.recall(hash); ok {
-		return p, nil
+		return v.unlessRevoked(p)
 	}
 	header, err := parseHeader(token)
 	if err != nil {
@@ -99,6 +102,13 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 		return Principal{}, invalid(err)
 	}
 	v.remember(hash, p)
+	return v.unlessRevoked(p)
+}
+
+func (v *Verifier) unlessRevoked(p Principal) (Principal, error) {
+	if v.Revoked.covers(p) {
+		return Principal{}, invalid(errors.New("revoked"))
+	}
 	return p, nil
 }
 
@@ -155,6 +165,7 @@ func (c Claims) principal(issuer string, now time.Time) (Principal, error) {
 	}
 	p := Principal{
 		Subject: c.Subject, ClientID: c.ClientID, Scopes: strings.Fields(c.Scope), ACR: c.ACR, Expires: expires, AuthTime: time.Unix(c.AuthTime, 0),
+		IssuedAt: time.Unix(c.IssuedAt, 0),
 	}
 	if c.Session == "" {
 		return p, nil // a module

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,6 +33,21 @@ const (
 // Queue is one module's jobs.
 type Queue struct {
 	client *river.Client[pgx.Tx]
+
+	chores []chore
+	stop   context.CancelFunc
+	busy   sync.WaitGroup
+}
+
+// chore is what every process does for itself while it works jobs.
+type chore struct {
+	every time.Duration
+	do    func(ctx context.Context)
+}
+
+// Every has each process that works jobs do something over and over, between Start and Stop: what is no job because all of them have to.
+func (q *Queue) Every(every time.Duration, do func(ctx context.Context)) {
+	q.chores = append(q.chores, chore{every, do})
 }
 
 // New makes the queue in the module's schema. It works nothing before Start.
@@ -51,7 +67,7 @@ func New(db *pgxpool.Pool, schema string, log *slog.Logger, kinds *river.Workers
 	if err != nil {
 		return nil, fmt.Errorf("jobs of %s: %w", schema, err)
 	}
-	return &Queue{client}, nil
+	return &Queue{client: client}, nil
 }
 
 // Add enqueues a job in the caller's transaction. Its arguments are ids only: they are kept, shown and logged.
@@ -61,10 +77,36 @@ func (q *Queue) Add(ctx context.Context, tx pgx.Tx, args river.JobArgs) error {
 }
 
 // Start works jobs until Stop.
-func (q *Queue) Start(ctx context.Context) error { return q.client.Start(context.WithoutCancel(ctx)) }
+func (q *Queue) Start(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := q.client.Start(ctx); err != nil {
+		return err
+	}
+	ctx, q.stop = context.WithCancel(ctx)
+	for _, c := range q.chores {
+		q.busy.Go(func() {
+			tick := time.NewTicker(c.every)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				c.do(ctx)
+				select {
+				case <-ctx.Done():
+				case <-tick.C:
+				}
+			}
+		})
+	}
+	return nil
+}
 
 // Stop takes no more jobs, gives the running ones a while to end, and cancels those that do not: they are tried again elsewhere.
-func (q *Queue) Stop(ctx context.Context) error { return q.client.Stop(ctx) }
+func (q *Queue) Stop(ctx context.Context) error {
+	if q.stop != nil {
+		q.stop()
+		q.busy.Wait()
+	}
+	return q.client.Stop(ctx)
+}
 
 // traced lets a job go on in the trace of the request that enqueued it, and logs each try once, where it ends.
 type traced struct {

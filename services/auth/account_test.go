@@ -94,7 +94,7 @@ func TestAPasswordIsForgotten(t *testing.T) {
 	if len(w.post.to("nobody@example.com")) > 0 {
 		t.Error("a stranger gets a mail")
 	}
-	if got := w.audited(ada.Id.String()); !strings.HasSuffix(got, "password.reset session.begun") {
+	if got := w.audited(ada.Id.String()); !strings.HasSuffix(got, "password.reset login.refused session.begun") {
 		t.Errorf("audited: %s", got)
 	}
 }

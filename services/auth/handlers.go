@@ -139,10 +139,8 @@ func (m *Module) compare(ctx context.Context, c credentials, password string) er
 	switch {
 	case err != nil:
 		return err
-	case !ok:
+	case !ok || !c.Active || c.Blocked:
 		return cmp.Or(m.store.failed(ctx, c.IdentityID), error(errCredentials))
-	case !c.Active || c.Blocked:
-		return errCredentials
 	case stale:
 		return m.rehash(ctx, c.IdentityID, c.Hash, password)
 	}

@@ -133,39 +133,42 @@ func (m *Module) Reauthenticate(ctx context.Context, req authv1.ReauthenticateRe
 
 // ListSessions lists the caller's sessions.
 func (m *Module) ListSessions(ctx context.Context, req authv1.ListSessionsRequestObject) (authv1.ListSessionsResponseObject, error) {
-	caller, limit := authn.From(ctx), page.Limit(req.Params.Limit)
-	filter := "sessions of " + caller.Subject
-	before, err := page.Decode(filter, req.Params.Cursor, uuid.Max)
+	body, link, err := m.sessionPage(ctx, authn.From(ctx).UserID, req.Params.Limit, req.Params.Cursor)
+	return authv1.ListSessions200JSONResponse{Body: body, Headers: authv1.ListSessions200ResponseHeaders{Link: link}}, err
+}
+
+// sessionPage is a page of somebody's sessions.
+func (m *Module) sessionPage(ctx context.Context, of uuid.UUID, max *int, cursor *string) (body authv1.SessionPage, link string, err error) {
+	limit, filter := page.Limit(max), "sessions of "+of.String()
+	before, err := page.Decode(filter, cursor, uuid.Max)
 	if err != nil {
-		return nil, err
+		return body, "", err
 	}
-	rows, err := m.store.sessions(ctx, caller.UserID, before, limit+1)
+	rows, err := m.store.sessions(ctx, of, before, limit+1)
 	if err != nil {
-		return nil, err
+		return body, "", err
 	}
 	clients := map[uuid.UUID]client{}
 	for _, s := range rows {
 		if clients[s.ID], err = m.openClient(ctx, s); err != nil {
-			return nil, err
+			return body, "", err
 		}
 	}
-	p := page.Of(ctx, rows, limit, filter, func(s session) uuid.UUID { return s.ID }, func(s session) authv1.Session {
-		return s.api(caller.SessionID, clients[s.ID])
-	})
-	return authv1.ListSessions200JSONResponse{
-		Body:    authv1.SessionPage{Data: p.Data, Page: authv1.Page{HasMore: p.More, NextCursor: p.Cursor}},
-		Headers: authv1.ListSessions200ResponseHeaders{Link: p.Link},
-	}, nil
+	current := authn.From(ctx).SessionID
+	p := page.Of(ctx, rows, limit, filter, func(s session) uuid.UUID { return s.ID }, func(s session) authv1.Session { return s.api(current, clients[s.ID]) })
+	return authv1.SessionPage{Data: p.Data, Page: authv1.Page{HasMore: p.More, NextCursor: p.Cursor}}, p.Link, nil
 }
 
 // EndSession ends one of the caller's sessions.
 func (m *Module) EndSession(ctx context.Context, req authv1.EndSessionRequestObject) (authv1.EndSessionResponseObject, error) {
+	defer m.tell(ctx)
 	return authv1.EndSession204Response{}, m.store.endSessionOf(ctx, authn.From(ctx).UserID, req.Id)
 }
 
 // EndOtherSessions ends all of the caller's sessions but the one that asks.
 func (m *Module) EndOtherSessions(ctx context.Context, _ authv1.EndOtherSessionsRequestObject) (authv1.EndOtherSessionsResponseObject, error) {
 	caller := authn.From(ctx)
+	defer m.tell(ctx)
 	return authv1.EndOtherSessions204Response{}, m.store.endOtherSessions(ctx, caller.UserID, caller.SessionID)
 }
 

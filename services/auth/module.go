@@ -26,6 +26,7 @@ import (
 	authv1 "example.com/groundwork/api/auth/v1"
 	authv2 "example.com/groundwork/api/auth/v2"
 	usersv1 "example.com/groundwork/api/users/v1"
+	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/jobs"
 	"example.com/groundwork/pkg/mail"
@@ -55,7 +56,8 @@ type Module struct {
 	signing  *keyring
 	hasher   *hasher
 	throttle *throttle
-	verifier httpserver.Verifier
+	verifier *authn.Verifier
+	redis    *redis.Client
 	mail     mail.Sender
 	queue    *jobs.Queue
 	// only with users:
@@ -64,14 +66,14 @@ type Module struct {
 }
 
 // New makes the module. It does no I/O, so a program starts while its database is away.
-func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, verifier httpserver.Verifier,
+func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, verifier *authn.Verifier,
 	// only with users:
 	users usersv1.ClientWithResponsesInterface,
 	// end users
 	mail mail.Sender, log *slog.Logger) (*Module, error) {
 	m := &Module{
 		config: config, keys: seal.New(kek, seal.Table(db)), hasher: newHasher(),
-		verifier: verifier, mail: mail,
+		verifier: verifier, redis: redis, mail: mail,
 		// only with users:
 		users: users,
 		// end users
@@ -93,7 +95,12 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	m.store = &store{db: db, jobs: m.queue}
+	events, err := newEvents()
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	m.store = &store{db: db, jobs: m.queue, keys: m.keys, events: events}
+	m.queue.Every(tellEvery, m.tell)
 	m.signing = &keyring{store: m.store, keys: m.keys}
 	return m, nil
 }

@@ -103,6 +103,9 @@ func (w *world) another() *instance {
 	}
 	network := peer.New()
 	verifier := authn.NewVerifier(issuer, "http://auth/.well-known/jwks.json", network.Open())
+	following, end := context.WithCancel(context.Background())
+	w.t.Cleanup(end)
+	go verifier.Revoked.Follow(following, redis, slog.New(slog.DiscardHandler))
 	config := Config{Issuer: issuer, PasswordMinLength: 15, Clients: map[string]Client{
 		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
 		"console": {Secret: secret, Scopes: []string{"identities:write", "ledger:read"}},

@@ -22,7 +22,7 @@ var permissions = map[string][]string{
 		// end transactions
 	},
 	roleOperator: {
-		"identities:write",
+		"identities:read", "identities:write", "audit:read",
 		// only with transactions:
 		"ledger:read", "ledger:write", "ledger:admin",
 		// end transactions

@@ -8,20 +8,22 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
 
 	authv1 "example.com/groundwork/api/auth/v1"
-	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/jobs"
 	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/problem"
-	"example.com/groundwork/pkg/request"
+	"example.com/groundwork/pkg/seal"
 )
 
 const registrationLifetime = 24 * time.Hour
 
 type store struct {
-	db   *pgxpool.Pool
-	jobs *jobs.Queue
+	db     *pgxpool.Pool
+	jobs   *jobs.Queue
+	keys   *seal.Keys // for the addresses of the audit trail
+	events metric.Int64Counter
 }
 
 type registration struct {
@@ -106,7 +108,7 @@ func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity)
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
-		return audit(ctx, tx, "identity.confirmed", i.ID, uuid.Nil)
+		return s.audit(ctx, tx, "identity.confirmed", i.ID, uuid.Nil)
 	})
 	if postgres.Violates(err, "identities_email_key") {
 		return errToken // somebody has the address already; whoever asks learns no more
@@ -136,7 +138,7 @@ func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
-		if err := audit(ctx, tx, "identity.made", i.ID, uuid.Nil); err != nil {
+		if err := s.audit(ctx, tx, "identity.made", i.ID, uuid.Nil); err != nil {
 			return err
 		}
 		made, err = readIdentity(ctx, tx, i.ID)
@@ -165,7 +167,7 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
-		if err := audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {
+		if err := s.audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := s.jobs.Add(ctx, tx, noticeMailArgs{id, "replaced"}); err != nil {
@@ -249,12 +251,4 @@ func (s *store) addFirstSigningKey(ctx context.Context, k signingKey) error {
 			select $1, $2, $3, now() where not exists (select from signing_keys)`, k.ID, k.PrivateCT, k.PublicJWK)
 		return err
 	})
-}
-
-// audit notes who did what, in the transaction that did it. Ids only.
-func audit(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID) error {
-	_, err := db.Exec(ctx, `
-		insert into audit_events (id, kind, identity_id, session_id, actor, request_id) values ($1, $2, $3, nullif($4, $5::uuid), $6, $7)`,
-		uuid.Must(uuid.NewV7()), kind, identity, session, uuid.Nil, authn.From(ctx).Subject, request.From(ctx).ID)
-	return err
 }

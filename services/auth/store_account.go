@@ -47,7 +47,7 @@ func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []by
 		if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
 			return err
 		}
-		if err := audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil); err != nil {
+		if err := s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil); err != nil {
 			return err
 		}
 		return s.jobs.Add(ctx, tx, noticeMailArgs{*t.IdentityID, "change-asked"})
@@ -145,7 +145,7 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 	if err := closeSessions(ctx, tx, id, keep); err != nil {
 		return err
 	}
-	if err := audit(ctx, tx, kind, id, keep); err != nil {
+	if err := s.audit(ctx, tx, kind, id, keep); err != nil {
 		return err
 	}
 	return s.jobs.Add(ctx, tx, noticeMailArgs{id, "password-changed"})
@@ -167,7 +167,7 @@ func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte)
 			return err
 		}
 		// end users
-		return audit(ctx, tx, "email.changed", id, uuid.Nil)
+		return s.audit(ctx, tx, "email.changed", id, uuid.Nil)
 	})
 	if postgres.Violates(err, "identities_email_key") {
 		return errToken // somebody has the address by now; whoever asks learns no more
@@ -180,6 +180,9 @@ func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte)
 func (s *store) failed(ctx context.Context, id uuid.UUID) error {
 	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = off`); err != nil {
+			return err
+		}
+		if err := s.audit(ctx, tx, "login.refused", id, uuid.Nil); err != nil {
 			return err
 		}
 		var closes bool
@@ -195,7 +198,7 @@ func (s *store) failed(ctx context.Context, id uuid.UUID) error {
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = on`); err != nil {
 			return err
 		}
-		if err := audit(ctx, tx, "password.blocked", id, uuid.Nil); err != nil {
+		if err := s.audit(ctx, tx, "password.blocked", id, uuid.Nil); err != nil {
 			return err
 		}
 		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "blocked"})
@@ -260,7 +263,7 @@ func (s *store) newCodes(ctx context.Context, tx pgx.Tx, id uuid.UUID, digests [
 	if _, err := tx.Exec(ctx, `insert into recovery_codes (identity_id, digest) select $1, unnest($2::bytea[])`, id, digests); err != nil {
 		return err
 	}
-	if err := audit(ctx, tx, kind, id, uuid.Nil); err != nil {
+	if err := s.audit(ctx, tx, kind, id, uuid.Nil); err != nil {
 		return err
 	}
 	return s.jobs.Add(ctx, tx, noticeMailArgs{id, "factor-changed"})
@@ -291,7 +294,7 @@ func (s *store) deleteTOTP(ctx context.Context, id uuid.UUID) error {
 		if gone.RowsAffected() == 0 {
 			return errNoFactor
 		}
-		if err := audit(ctx, tx, "mfa.ended", id, uuid.Nil); err != nil {
+		if err := s.audit(ctx, tx, "mfa.ended", id, uuid.Nil); err != nil {
 			return err
 		}
 		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "factor-changed"})
@@ -311,7 +314,7 @@ func (s *store) useRecoveryCode(ctx context.Context, id uuid.UUID, digest []byte
 		if won = done.RowsAffected() == 1; err != nil || !won {
 			return err
 		}
-		if err := audit(ctx, tx, "mfa.recovery-code-used", id, uuid.Nil); err != nil {
+		if err := s.audit(ctx, tx, "mfa.recovery-code-used", id, uuid.Nil); err != nil {
 			return err
 		}
 		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "recovery-used"})

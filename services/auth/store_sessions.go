@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -30,7 +31,7 @@ func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr
 		if err := succeeded(ctx, tx, c.IdentityID); err != nil {
 			return err
 		}
-		return audit(ctx, tx, "session.begun", c.IdentityID, id)
+		return s.audit(ctx, tx, "session.begun", c.IdentityID, id)
 	})
 	if err != nil {
 		return session{}, err
@@ -60,7 +61,7 @@ func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr str
 		if err := succeeded(ctx, tx, c.IdentityID); err != nil {
 			return err
 		}
-		return audit(ctx, tx, "session.proved", c.IdentityID, id)
+		return s.audit(ctx, tx, "session.proved", c.IdentityID, id)
 	})
 	if err != nil {
 		return session{}, err
@@ -106,7 +107,7 @@ func (s *store) rotate(ctx context.Context, id uuid.UUID, counter int64) (rotate
 // endSession ends a session, once.
 func (s *store) endSession(ctx context.Context, id uuid.UUID) error {
 	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		_, err := closeSession(ctx, tx, id, "session.ended")
+		_, err := s.closeSession(ctx, tx, id, "session.ended")
 		return err
 	})
 }
@@ -122,7 +123,7 @@ func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error 
 		if err != nil {
 			return err
 		}
-		_, err = closeSession(ctx, tx, id, "session.ended")
+		_, err = s.closeSession(ctx, tx, id, "session.ended")
 		return err
 	})
 }
@@ -133,20 +134,24 @@ func (s *store) endOtherSessions(ctx context.Context, identity, keep uuid.UUID) 
 		if err := closeSessions(ctx, tx, identity, keep); err != nil {
 			return err
 		}
-		return audit(ctx, tx, "sessions.ended", identity, keep)
+		return s.audit(ctx, tx, "sessions.ended", identity, keep)
 	})
 }
 
 // closeSessions ends all sessions of an identity but one; uuid.Nil for all.
 func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) error {
-	_, err := tx.Exec(ctx, `update sessions set revoked_at = now() where identity_id = $1 and id <> $2 and revoked_at is null`, identity, keep)
-	return err
+	rows, _ := tx.Query(ctx, `update sessions set revoked_at = now() where identity_id = $1 and id <> $2 and revoked_at is null returning id`, identity, keep)
+	ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	return revoke(ctx, tx, ended)
 }
 
 // endStolen ends a session whose old token was used and enqueues the mail that tells its owner.
 func (s *store) endStolen(ctx context.Context, x session) error {
 	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		ended, err := closeSession(ctx, tx, x.ID, "session.refresh-reused")
+		ended, err := s.closeSession(ctx, tx, x.ID, "session.refresh-reused")
 		if err != nil || !ended {
 			return err
 		}
@@ -154,31 +159,39 @@ func (s *store) endStolen(ctx context.Context, x session) error {
 	})
 }
 
-func closeSession(ctx context.Context, tx pgx.Tx, id uuid.UUID, kind string) (ended bool, err error) {
+func (s *store) closeSession(ctx context.Context, tx pgx.Tx, id uuid.UUID, kind string) (ended bool, err error) {
 	var identity uuid.UUID
 	err = tx.QueryRow(ctx, `update sessions set revoked_at = now() where id = $1 and revoked_at is null returning identity_id`, id).Scan(&identity)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
+	if err == nil {
+		err = revoke(ctx, tx, []uuid.UUID{id})
+	}
 	if err != nil {
 		return false, err
 	}
-	return true, audit(ctx, tx, kind, identity, id)
+	return true, s.audit(ctx, tx, kind, identity, id)
 }
 
-// sweep deletes what has been of no use for a day, at most a thousand rows of each kind, and says whether there was less.
+// sweep deletes what is of no use any more, at most a thousand rows of each kind, and says whether there was less.
 func (s *store) sweep(ctx context.Context) (done bool, err error) {
-	registrations, err := s.db.Exec(ctx, `
-		delete from registrations where id in (select id from registrations where expires_at < now() - interval '1 day' limit 1000)`)
-	if err != nil {
-		return false, err
+	done = true
+	for _, step := range []struct {
+		sql  string
+		kept time.Duration
+	}{
+		{`delete from registrations where id in (select id from registrations where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
+		{`delete from sessions where id in (select id from sessions where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
+		{`delete from one_time_tokens where id in (select id from one_time_tokens where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
+		{`delete from revocations where id in (select id from revocations where created_at < now() - $1::interval limit 1000)`, time.Hour},
+		{`delete from audit_addresses where event_id in (select event_id from audit_addresses where created_at < now() - $1::interval limit 1000)`, addressesKept},
+	} {
+		gone, err := s.db.Exec(ctx, step.sql, step.kept)
+		if err != nil {
+			return false, err
+		}
+		done = done && gone.RowsAffected() < 1000
 	}
-	sessions, err := s.db.Exec(ctx, `
-		delete from sessions where id in (select id from sessions where expires_at < now() - interval '1 day' limit 1000)`)
-	if err != nil {
-		return false, err
-	}
-	tokens, err := s.db.Exec(ctx, `
-		delete from one_time_tokens where id in (select id from one_time_tokens where expires_at < now() - interval '1 day' limit 1000)`)
-	return max(registrations.RowsAffected(), sessions.RowsAffected(), tokens.RowsAffected()) < 1000, err
+	return done, nil
 }

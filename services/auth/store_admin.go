@@ -1,0 +1,164 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/postgres"
+)
+
+// account is an identity as those see it who run this.
+type account struct {
+	ID           uuid.UUID
+	EmailCT      []byte
+	EmailIndex   []byte
+	Status       string
+	Roles        []string
+	SecondFactor bool
+	Locked       bool
+	CreatedAt    time.Time
+}
+
+func (a account) api(email string) authv1.Account {
+	return authv1.Account{
+		Id: a.ID, Email: email, Status: authv1.AccountStatus(a.Status), Roles: a.Roles, HasSecondFactor: a.SecondFactor, IsLocked: a.Locked,
+		CreatedAt: a.CreatedAt.UTC(),
+	}
+}
+
+const selectAccounts = `
+	select i.id, i.email_ct, i.email_index, i.status, i.roles, i.created_at, p.blocked_at is not null as locked,
+	       exists (select from totp t where t.identity_id = i.id and t.confirmed_at is not null) as second_factor
+	from identities i join passwords p on p.identity_id = i.id`
+
+func (s *store) account(ctx context.Context, id uuid.UUID) (account, error) {
+	return oneAccount(ctx, s.db, `i.id = $1`, id)
+}
+
+// accountByAddress finds somebody by the index of an address.
+func (s *store) accountByAddress(ctx context.Context, emailIndex []byte) (account, error) {
+	return oneAccount(ctx, s.db, `i.email_index = $1`, emailIndex)
+}
+
+func oneAccount(ctx context.Context, db postgres.DB, where string, arg any) (account, error) {
+	rows, _ := db.Query(ctx, selectAccounts+` where `+where, arg)
+	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[account])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoAccount
+	}
+	return a, err
+}
+
+// setRoles says what somebody may do. Their tokens from before count no more; their sessions go on.
+func (s *store) setRoles(ctx context.Context, id uuid.UUID, roles []string) (a account, err error) {
+	err = s.ofAccount(ctx, id, func(tx pgx.Tx, before account) error {
+		if _, err := tx.Exec(ctx, `update identities set roles = $2, version = version + 1 where id = $1`, id, roles); err != nil {
+			return err
+		}
+		if err := revoke(ctx, tx, []uuid.UUID{id}); err != nil {
+			return err
+		}
+		if err := s.audit(ctx, tx, "roles.changed", id, uuid.Nil); err != nil {
+			return err
+		}
+		a, err = oneAccount(ctx, tx, `i.id = $1`, id)
+		return err
+	})
+	return a, err
+}
+
+// ofAccount changes something about somebody, under the lock of their row.
+func (s *store) ofAccount(ctx context.Context, id uuid.UUID, change func(tx pgx.Tx, a account) error) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil {
+			return err
+		}
+		a, err := oneAccount(ctx, tx, `i.id = $1`, id)
+		if err != nil {
+			return err
+		}
+		return change(tx, a)
+	})
+}
+
+// disable keeps somebody out at once. Twice is once.
+func (s *store) disable(ctx context.Context, id uuid.UUID) error {
+	return s.ofAccount(ctx, id, func(tx pgx.Tx, a account) error {
+		if a.Status == "disabled" {
+			return nil
+		}
+		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+			return err
+		}
+		if err := revoke(ctx, tx, []uuid.UUID{id}); err != nil {
+			return err
+		}
+		return s.setStatus(ctx, tx, id, "disabled", "identity.disabled")
+	})
+}
+
+// enable lets somebody in again. Twice is once.
+func (s *store) enable(ctx context.Context, id uuid.UUID) error {
+	return s.ofAccount(ctx, id, func(tx pgx.Tx, a account) error {
+		if a.Status == "active" {
+			return nil
+		}
+		return s.setStatus(ctx, tx, id, "active", "identity.enabled")
+	})
+}
+
+func (s *store) setStatus(ctx context.Context, tx pgx.Tx, id uuid.UUID, status, kind string) error {
+	if _, err := tx.Exec(ctx, `update identities set status = $2, version = version + 1 where id = $1`, id, status); err != nil {
+		return err
+	}
+	// only with users:
+	if err := s.jobs.Add(ctx, tx, provisionArgs{id}); err != nil {
+		return err
+	}
+	// end users
+	return s.audit(ctx, tx, kind, id, uuid.Nil)
+}
+
+// unlock opens an account that too many wrong passwords have closed.
+func (s *store) unlock(ctx context.Context, id uuid.UUID) (emailIndex []byte, err error) {
+	err = s.ofAccount(ctx, id, func(tx pgx.Tx, a account) error {
+		emailIndex = a.EmailIndex
+		if _, err := tx.Exec(ctx, `update passwords set failed_count = 0, blocked_at = null where identity_id = $1`, id); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, "password.unlocked", id, uuid.Nil)
+	})
+	return emailIndex, err
+}
+
+// endSessionsOf ends all of somebody's sessions.
+func (s *store) endSessionsOf(ctx context.Context, id uuid.UUID) error {
+	return s.ofAccount(ctx, id, func(tx pgx.Tx, _ account) error {
+		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, "sessions.ended", id, uuid.Nil)
+	})
+}
+
+// revoke has the tokens count no more that name one of these as their session or subject, and were issued until now. Theirs say a whole
+// second, and some are being made at this moment: hence two seconds more.
+func revoke(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
+	_, err := tx.Exec(ctx, `
+		insert into revocations as r (id, not_before, created_at)
+		select id, date_trunc('second', clock_timestamp()) + interval '2 seconds', clock_timestamp() from unnest($1::uuid[]) as i (id)
+		on conflict (id) do update set not_before = greatest(r.not_before, excluded.not_before), created_at = excluded.created_at`, ids)
+	return err
+}
+
+// revocations are those that still count.
+func (s *store) revocations(ctx context.Context) ([]authn.Revocation, error) {
+	rows, _ := s.db.Query(ctx, `select id, not_before, created_at from revocations where created_at > now() - $1::interval`, authn.RevocationsKept)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[authn.Revocation])
+}

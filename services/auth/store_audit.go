@@ -1,0 +1,97 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/oapi-codegen/nullable"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/request"
+)
+
+// addressesKept is how long it is known from where something was done.
+const addressesKept = 90 * 24 * time.Hour
+
+// newEvents counts what is audited, by kind: a burst of refused logins, a refresh token that was used twice, roles that change.
+func newEvents() (metric.Int64Counter, error) {
+	return otel.Meter("auth").Int64Counter("auth.events", metric.WithDescription("What the audit trail of auth notes, by kind."))
+}
+
+// auditEvent is something that was done. It holds ids only; the address is apart, and forgotten one day.
+type auditEvent struct {
+	ID         uuid.UUID
+	Kind       string
+	IdentityID *uuid.UUID // whose account it was about
+	SessionID  *uuid.UUID
+	Actor      string // the subject of the token it was done with
+	RequestID  string
+	CreatedAt  time.Time
+	AddressCT  []byte // from where
+}
+
+func (e auditEvent) api(address string) authv1.AuditEvent {
+	return authv1.AuditEvent{
+		Id: e.ID, Kind: e.Kind, IdentityId: idOrNull(e.IdentityID), SessionId: idOrNull(e.SessionID), Actor: e.Actor,
+		Address: orNull(address), RequestId: e.RequestID, CreatedAt: e.CreatedAt.UTC(),
+	}
+}
+
+func idOrNull(id *uuid.UUID) nullable.Nullable[uuid.UUID] {
+	if id == nil {
+		return nullable.NewNullNullable[uuid.UUID]()
+	}
+	return nullable.NewNullableWithValue(*id)
+}
+
+// audit notes who did what to whom and from where, in the transaction that did it.
+func (s *store) audit(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID) error {
+	return s.auditAs(ctx, db, kind, identity, session, authn.From(ctx).Subject, request.From(ctx).ID)
+}
+
+// auditAs notes it of an actor whose request another module has answered.
+func (s *store) auditAs(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID, actor, requestID string) error {
+	id := uuid.Must(uuid.NewV7())
+	_, err := db.Exec(ctx, `
+		insert into audit_events (id, kind, identity_id, session_id, actor, request_id)
+		values ($1, $2, nullif($3, $5::uuid), nullif($4, $5::uuid), $6, $7)`, id, kind, identity, session, uuid.Nil, actor, requestID)
+	if err != nil {
+		return err
+	}
+	s.events.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", kind)))
+	client := request.From(ctx).Client
+	if !client.IsValid() { // a job
+		return nil
+	}
+	sealed, err := s.keys.Seal(ctx, []byte(client.Unmap().String()), "audit_addresses", "address_ct", id)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(ctx, `insert into audit_addresses (event_id, address_ct) values ($1, $2)`, id, sealed)
+	return err
+}
+
+// auditEvents returns those before the one named, newest first: about somebody or by them, of a kind, or all.
+func (s *store) auditEvents(ctx context.Context, before uuid.UUID, identity *uuid.UUID, kind *string, limit int) ([]auditEvent, error) {
+	const columns = `select e.id, e.kind, e.identity_id, e.session_id, e.actor, e.request_id, e.created_at from audit_events e`
+	args := []any{before, limit, kind}
+	// Each of the two is found by an index of its own; a page of both is a page of the newest of each.
+	events := columns + ` where e.id < $1 and ($3::text is null or e.kind = $3) order by e.id desc limit $2`
+	if identity != nil {
+		args = append(args, *identity, identity.String())
+		events = `(` + columns + ` where e.identity_id = $4 and e.id < $1 and ($3::text is null or e.kind = $3) order by e.id desc limit $2)
+			union (` + columns + ` where e.actor = $5 and e.id < $1 and ($3::text is null or e.kind = $3) order by e.id desc limit $2)
+			order by id desc limit $2`
+	}
+	rows, _ := s.db.Query(ctx, `
+		select e.id, e.kind, e.identity_id, e.session_id, e.actor, e.request_id, e.created_at, a.address_ct
+		from (`+events+`) e left join audit_addresses a on a.event_id = e.id order by e.id desc`, args...)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[auditEvent])
+}
