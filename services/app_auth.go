@@ -29,7 +29,10 @@ func (a *app) auth() (mounted, error) {
 	for m, secret := range a.config.clientSecrets {
 		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
 	}
-	config := auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength}
+	config := auth.Config{Issuer: a.config.issuer, Clients: clients, PasswordMinLength: a.config.passwordMinLength, KeyLabel: "live"}
+	if a.config.local() {
+		config.KeyLabel = "local"
+	}
 	module, err := auth.New(config, a.pools["auth"], a.redis, kek, a.verifier,
 		// only with users:
 		a.usersClient("auth"),

@@ -67,6 +67,8 @@ var exceptions = []exception{
 	{"one thing has an ETag", "GET /v1/auth/identities/{id}", "looked at once, by people; that they looked is noted each time"},
 	{"a list has pages", "GET /v1/auth/identities", "an address has one account at the most"},
 	{"an id is a uuid, a time is a date-time called …_at", "GET /v1/auth/audit-events data/*/request_id", "as it came with the request: a caller may choose it"},
+	{"paths are plural nouns in kebab-case", "/v1/auth/api-keys/{id}/rotate", "a transition with rules of its own, not a field to write"},
+	{"paths are plural nouns in kebab-case", "/v1/auth/service-accounts/{id}/rotate", "a transition with rules of its own, not a field to write"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/login", "what everybody calls it"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/logout", "what everybody calls it"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/token", "RFC 6749 calls it the token endpoint"},

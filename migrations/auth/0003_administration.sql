@@ -22,3 +22,20 @@ create index audit_events_actor on auth.audit_events (actor, id);
 
 grant select, insert, update, delete on auth.revocations to groundwork_auth;
 grant select, insert, delete on auth.audit_addresses to groundwork_auth;
+
+-- A key for a program: that acts for somebody (an API key), or for itself (a service account, without an owner).
+create table auth.api_keys (
+  id              uuid primary key,
+  owner_id        uuid references auth.identities (id) on delete cascade,
+  name            text not null check (length(name) between 1 and 100),
+  scopes          text[] not null,
+  digest          bytea not null, -- of 256 bits at random, so SHA-256 is enough
+  previous_digest bytea,          -- of the key before, which counts for a while after a rotation
+  previous_until  timestamptz,
+  created_at      timestamptz not null default now(),
+  expires_at      timestamptz not null,
+  last_used_at    timestamptz,    -- to the minute
+  revoked_at      timestamptz
+);
+create index api_keys_owner_id on auth.api_keys (owner_id, id) where revoked_at is null;
+grant select, insert, update on auth.api_keys to groundwork_auth;

@@ -26,9 +26,11 @@ type Principal struct {
 // Has reports whether the token carries the scope.
 func (p Principal) Has(scope string) bool { return slices.Contains(p.Scopes, scope) }
 
-// Kind is "user", "module", or "" for nobody.
+// Kind is "user", "service", "module", or "" for nobody. A service account is its own session.
 func (p Principal) Kind() string {
 	switch {
+	case p.UserID != uuid.Nil && p.UserID == p.SessionID:
+		return "service"
 	case p.UserID != uuid.Nil:
 		return "user"
 	case p.Subject != "":

@@ -122,7 +122,7 @@ func (m *Module) next(ctx context.Context, token string, scope *string) (none se
 
 var errScope = problem.Malformed.New("invalid_scope", "A scope is asked for that was not granted.")
 
-// clientCredentials gives a module its token, for its secret in the Authorization header or in the form.
+// clientCredentials gives a module, or the holder of a key, a token for the secret in the Authorization header or in the form.
 func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenRequest) (none authv1.Tokens, err error) {
 	name, secret, basic := request.From(ctx).BasicAuth()
 	if basic && form.ClientSecret != nil {
@@ -131,25 +131,31 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 	if basic { // RFC 6749, section 2.3.1: both are form-encoded first
 		name, _ = url.QueryUnescape(name)
 		secret, _ = url.QueryUnescape(secret)
-	} else if form.ClientId != nil && form.ClientSecret != nil {
-		name, secret = *form.ClientId, *form.ClientSecret
+	} else if form.ClientSecret != nil {
+		secret = *form.ClientSecret
+		if form.ClientId != nil {
+			name = *form.ClientId
+		}
+	}
+	if strings.HasPrefix(secret, keyPrefix) {
+		return m.byKey(ctx, secret, form.Scope)
 	}
 	client := m.config.Clients[name]
 	want, got := sha256.Sum256([]byte(client.Secret)), sha256.Sum256([]byte(secret))
 	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || client.Secret == "" {
-		e := problem.Unauthenticated.New("invalid_client", "The client or its secret is wrong.")
-		e.Header = map[string][]string{"Www-Authenticate": {`Basic realm="token"`}}
-		return none, e
+		return none, errClient()
 	}
 	scopes, ok := narrow(client.Scopes, form.Scope)
 	if !ok {
 		return none, errScope
 	}
-	claims := m.claims(name, name, scopes, time.Now())
-	access, err := m.signing.sign(ctx, claims)
-	return authv1.Tokens{
-		AccessToken: access, TokenType: authv1.TokensTokenTypeBearer, ExpiresIn: int(accessLifetime.Seconds()), Scope: claims.Scope,
-	}, err
+	return m.accessOnly(ctx, m.claims(name, name, scopes, time.Now()))
+}
+
+func errClient() error {
+	e := problem.Unauthenticated.New("invalid_client", "The client or its secret is wrong.")
+	e.Header = map[string][]string{"Www-Authenticate": {`Basic realm="token"`}}
+	return e
 }
 
 // RevokeToken ends the session that a refresh or access token belongs to. A token that means nothing is no error (RFC 7009, 2.2). As the

@@ -46,6 +46,7 @@ type Config struct {
 	Issuer            string            // iss and aud of every token: the public address of this deployment
 	Clients           map[string]Client // by name
 	PasswordMinLength int               // in characters
+	KeyLabel          string            // stands in API keys, so that one sees what they open: "live", "local"
 }
 
 // Module is the auth module.

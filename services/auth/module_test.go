@@ -106,7 +106,7 @@ func (w *world) another() *instance {
 	following, end := context.WithCancel(context.Background())
 	w.t.Cleanup(end)
 	go verifier.Revoked.Follow(following, redis, slog.New(slog.DiscardHandler))
-	config := Config{Issuer: issuer, PasswordMinLength: 15, Clients: map[string]Client{
+	config := Config{Issuer: issuer, PasswordMinLength: 15, KeyLabel: "test", Clients: map[string]Client{
 		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
 		"console": {Secret: secret, Scopes: []string{"identities:write", "ledger:read"}},
 		"idle":    {},

@@ -11,6 +11,9 @@ const (
 	roleOperator = "operator"
 )
 
+// scopeInternal is for modules, which get it by configuration.
+const scopeInternal = "internal"
+
 var permissions = map[string][]string{
 	roleUser: {
 		"account:read", "account:write",

@@ -1,0 +1,197 @@
+package auth
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+	"example.com/groundwork/pkg/authn"
+)
+
+// trade gets an access token for a key.
+func (i *instance) trade(key string, more ...string) (authv1.Tokens, int) {
+	i.t.Helper()
+	return i.token(append([]string{"grant_type", "client_credentials", "client_secret", key}, more...)...)
+}
+
+// principal is whom an access token names.
+func (i *instance) principal(access string) authn.Principal {
+	i.t.Helper()
+	p, err := i.verifier.Verify(i.t.Context(), access)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return p
+}
+
+func TestAnAPIKey(t *testing.T) {
+	w := working(t)
+	ada := w.person("ada@example.com")
+	w.person("bob@example.com")
+	as, bob := w.as(w.session("ada@example.com").AccessToken), w.as(w.session("bob@example.com").AccessToken)
+	made, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "a script", Scopes: []string{scopesOf([]string{roleUser})[2]}})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("%v %s", err, made.Body)
+	}
+	key := made.JSON201.Key
+	if !strings.HasPrefix(key, "sk_test_") || time.Until(made.JSON201.ExpiresAt) > 91*24*time.Hour || !made.JSON201.LastUsedAt.IsNull() {
+		t.Errorf("%+v", made.JSON201)
+	}
+	if kept := one[string](w, `select row_to_json(k)::text from auth.api_keys k`); strings.Contains(kept, key[len(key)-43:]) {
+		t.Errorf("the key is kept: %s", kept)
+	}
+	tokens, status := w.trade(key)
+	if status != 200 || tokens.RefreshToken != nil || tokens.Scope != made.JSON201.Scopes[0] {
+		t.Fatalf("%d %+v", status, tokens)
+	}
+	if p := w.principal(tokens.AccessToken); p.UserID != ada.Id || p.SessionID != made.JSON201.Id || p.Kind() != "user" || p.AuthTime.Unix() != 0 {
+		t.Errorf("it is a token of %+v", p)
+	}
+	wrong := key[:len(key)-1] + "x"
+	if strings.HasSuffix(key, "x") {
+		wrong = key[:len(key)-1] + "y"
+	}
+	for says, bad := range map[string]string{
+		"another secret": wrong, "another id": strings.Replace(key, strings.ReplaceAll(made.JSON201.Id.String(), "-", ""), strings.ReplaceAll(uuid.NewString(), "-", ""), 1),
+		"a part": key[:20], "the prefix": "sk_", "something behind": key + "x", "another label": strings.Replace(key, "_test_", "_live_", 1), "parts": "sk_test_zz_x",
+	} {
+		if _, status := w.trade(bad); status != 401 {
+			t.Errorf("%s: %d", says, status)
+		}
+	}
+	if _, status := w.trade(key, "scope", "account:read"); status != 400 {
+		t.Errorf("a scope it has not: %d", status)
+	}
+	list, err := as.ListApiKeysWithResponse(t.Context(), nil)
+	if err != nil || list.JSON200 == nil || len(list.JSON200.Data) != 1 || list.JSON200.Data[0].LastUsedAt.IsNull() {
+		t.Errorf("%v %s", err, list.Body)
+	}
+	rotated, err := as.RotateApiKeyWithResponse(t.Context(), made.JSON201.Id)
+	if err != nil || rotated.JSON200 == nil || rotated.JSON200.Key == key {
+		t.Fatalf("%v %s", err, rotated.Body)
+	}
+	for says, k := range map[string]string{"the new one": rotated.JSON200.Key, "the one before, for a day": key} {
+		if _, status := w.trade(k); status != 200 {
+			t.Errorf("%s: %d", says, status)
+		}
+	}
+	w.exec(`update auth.api_keys set previous_until = now()`)
+	if _, status := w.trade(key); status != 401 {
+		t.Errorf("the one before, a day later: %d", status)
+	}
+	for says, answer := range map[string]func() int{
+		"rotated": func() int { r, _ := bob.RotateApiKeyWithResponse(t.Context(), made.JSON201.Id); return r.StatusCode() },
+		"deleted": func() int { r, _ := bob.DeleteApiKeyWithResponse(t.Context(), made.JSON201.Id); return r.StatusCode() },
+	} {
+		if status := answer(); status != 404 {
+			t.Errorf("somebody else's is %s: %d", says, status)
+		}
+	}
+	if gone, err := as.DeleteApiKeyWithResponse(t.Context(), made.JSON201.Id); err != nil || gone.StatusCode() != 204 {
+		t.Errorf("%v %s", err, gone.Body)
+	}
+	if _, status := w.trade(rotated.JSON200.Key); status != 401 {
+		t.Errorf("after it was deleted: %d", status)
+	}
+	if took := w.another().refused(tokens.AccessToken); took > limit {
+		t.Errorf("its token is refused after %s", took)
+	}
+	if got := w.audited(ada.Id.String()); !strings.HasSuffix(got, "key.made key.rotated key.deleted") {
+		t.Errorf("audited: %s", got)
+	}
+	if strings.Contains(w.logs.String(), key) || strings.Contains(w.logs.String(), tokens.AccessToken) {
+		t.Error("the log has a key or a token in it")
+	}
+}
+
+// A key is never more than its owner, and never a person who has just proved who they are.
+func TestWhatAKeyMayNot(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com", "user", "operator")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	for says, scopes := range map[string][]string{
+		"somebody else's": {"none:such"}, "modules'": {scopeInternal}, "about coming in": {"account:write"}, "one of two": {"identities:read", "account:read"},
+	} {
+		r, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered(t, says, r.HTTPResponse, r.Body, 422, "validation-failed")
+	}
+	made, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"identities:read", "identities:write"}, ExpiresInDays: new(1)})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("%v %s", err, made.Body)
+	}
+	tokens, _ := w.trade(made.JSON201.Key)
+	r, err := w.as(tokens.AccessToken).DisableIdentityWithResponse(t.Context(), uuid.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "what asks for a fresh proof", r.HTTPResponse, r.Body, 401, "step-up-required")
+	w.exec(`update auth.identities set roles = '{user}'`)
+	if tokens, status := w.trade(made.JSON201.Key); status != 200 || tokens.Scope != "" {
+		t.Errorf("when its owner lost the right: %d %q", status, tokens.Scope)
+	}
+	w.exec(`update auth.identities set status = 'disabled'`)
+	if _, status := w.trade(made.JSON201.Key); status != 401 {
+		t.Errorf("when its owner is disabled: %d", status)
+	}
+	w.exec(`update auth.identities set status = 'active'`)
+	w.exec(`update auth.api_keys set expires_at = now()`)
+	if _, status := w.trade(made.JSON201.Key); status != 401 {
+		t.Errorf("after its time: %d", status)
+	}
+	if list, err := as.ListApiKeysWithResponse(t.Context(), nil); err == nil && list.StatusCode() == http.StatusOK && len(list.JSON200.Data) != 0 {
+		t.Errorf("and it is listed: %s", list.Body)
+	}
+}
+
+func TestAServiceAccount(t *testing.T) {
+	w := working(t)
+	op := w.operating()
+	made, err := op.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "the warehouse", Scopes: []string{"identities:read"}})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("%v %s", err, made.Body)
+	}
+	tokens, status := w.trade(made.JSON201.Key)
+	if p := w.principal(tokens.AccessToken); status != 200 || p.Subject != made.JSON201.Id.String() || p.Kind() != "service" || !p.Has("identities:read") {
+		t.Errorf("%d %+v", status, p)
+	}
+	if r, err := w.as(tokens.AccessToken).ListIdentitiesWithResponse(t.Context(), &authv1.ListIdentitiesParams{Email: "operator@example.com"}); err != nil || r.JSON200 == nil {
+		t.Errorf("%v %s", err, r.Body)
+	}
+	for says, scopes := range map[string][]string{"modules'": {scopeInternal}, "nobody's": {"x:y"}, "about coming in": {"account:read"}} {
+		r, err := op.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered(t, says, r.HTTPResponse, r.Body, 422, "validation-failed")
+	}
+	w.person("ada@example.com")
+	r, err := w.as(w.session("ada@example.com").AccessToken).CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"identities:read"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "by somebody", r.HTTPResponse, r.Body, 403, "insufficient-scope")
+	again, err := op.RotateServiceAccountWithResponse(t.Context(), made.JSON201.Id)
+	if err != nil || again.JSON200 == nil {
+		t.Fatalf("%v %s", err, again.Body)
+	}
+	list, err := op.ListServiceAccountsWithResponse(t.Context(), nil)
+	if err != nil || list.JSON200 == nil || len(list.JSON200.Data) != 1 || list.JSON200.Data[0].Name != "the warehouse" {
+		t.Errorf("%v %s", err, list.Body)
+	}
+	if gone, err := op.DeleteServiceAccountWithResponse(t.Context(), made.JSON201.Id); err != nil || gone.StatusCode() != 204 {
+		t.Errorf("%v %s", err, gone.Body)
+	}
+	if _, status := w.trade(again.JSON200.Key); status != 401 {
+		t.Errorf("after it was deleted: %d", status)
+	}
+	if took := w.refused(tokens.AccessToken); took > limit {
+		t.Errorf("its token is refused after %s", took)
+	}
+}
