@@ -67,16 +67,11 @@ func operator(ctx context.Context, c *config, args []string, log *slog.Logger, s
 	if c.operatorEmail == "" || c.operatorPassword == "" {
 		return errors.New("settings: operator needs OPERATOR_EMAIL and OPERATOR_PASSWORD")
 	}
-	c.rateLimit = 0
-	a, err := newApp(ctx, c, slog.New(slog.DiscardHandler), []string{"auth"})
+	_, client, end, err := console(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer a.close()
-	client, err := authv2.NewClientWithResponses("http://auth", authv2.WithHTTPClient(a.network.Client("console", a.console)))
-	if err != nil {
-		return err
-	}
+	defer end()
 	put := func(params authv2.PutIdentityParams) (*authv2.PutIdentityResponse, error) {
 		return client.PutIdentityWithResponse(ctx, &params, authv2.NewIdentity{
 			Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv2.NewIdentityRoles{"user", "operator"},

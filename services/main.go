@@ -42,6 +42,7 @@ var usage = [][2]string{
 	// only with auth:
 	{"operator", "make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope"},
 	{"operator --replace", "the same, and change the account when there is one"},
+	{"user <what> <address>", "show, sessions, unlock, disable, enable, end-sessions, reset: help somebody with an account; resend: with a registration"},
 	// end auth
 	{"healthcheck", "ask the server at HTTP_ADDR whether it is ready"},
 	{"config", "list every setting"},
@@ -97,6 +98,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	// only with auth:
 	case "operator":
 		return operator(ctx, c, args, log, stdout)
+	case "user":
+		return support(ctx, c, args, stdout)
 	// end auth
 	case "healthcheck":
 		return healthcheck(ctx, c)
