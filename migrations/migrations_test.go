@@ -98,7 +98,7 @@ func TestRiversTablesAreThoseOfThePinnedVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	for _, m := range []string{"auth", "transactions"} {
+	for _, m := range []string{"auth", "transactions", "users"} {
 		river, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: m})
 		if err != nil {
 			t.Fatal(err)
