@@ -43,6 +43,8 @@ var usage = [][2]string{
 	{"operator", "make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope"},
 	{"operator --replace", "the same, and change the account when there is one"},
 	// end auth
+	{"keys rotate", "give every module new keys; the servers go over to them"},
+	{"keys status", "list the data keys, and how many rows each has sealed"},
 	{"healthcheck", "ask the server at HTTP_ADDR whether it is ready"},
 	{"config", "list every setting"},
 	{"version", ""},
@@ -98,6 +100,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "operator":
 		return operator(ctx, c, args, log, stdout)
 	// end auth
+	case "keys":
+		return keys(ctx, c, args, stdout)
 	case "healthcheck":
 		return healthcheck(ctx, c)
 	}

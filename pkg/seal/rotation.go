@@ -159,12 +159,12 @@ func (r *Rotation) Watch(meter metric.Meter, module string) error {
 		defer cancel()
 		keys, err := r.keys.Data(ctx)
 		if err != nil {
-			return nil //nolint:nilerr // no figure, rather than a wrong one; that the database is away is told elsewhere
+			return nil // no figure, rather than a wrong one; that the database is away is told elsewhere
 		}
 		for _, c := range r.columns {
 			uses, err := r.rows.count(ctx, c, keys)
 			if err != nil {
-				return nil //nolint:nilerr // as above
+				return nil
 			}
 			for _, u := range uses {
 				o.ObserveInt64(gauge, u.Rows, metric.WithAttributes(attribute.String("module", module),

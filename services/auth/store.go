@@ -213,24 +213,6 @@ func (s *store) replaceHash(ctx context.Context, identity uuid.UUID, old, hash s
 	return err
 }
 
-func (s *store) signingKeys(ctx context.Context) ([]signingKey, error) {
-	rows, _ := s.db.Query(ctx, `select id, private_ct, public_jwk, active_at from signing_keys order by active_at desc, id desc`)
-	return pgx.CollectRows(rows, pgx.RowToStructByName[signingKey])
-}
-
-// addFirstSigningKey does nothing when there is one already.
-func (s *store) addFirstSigningKey(ctx context.Context, k signingKey) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('auth.signing_keys'))`); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `
-			insert into signing_keys (id, private_ct, public_jwk, active_at)
-			select $1, $2, $3, now() where not exists (select from signing_keys)`, k.ID, k.PrivateCT, k.PublicJWK)
-		return err
-	})
-}
-
 // audit notes who did what, in the transaction that did it. Ids only.
 func audit(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID) error {
 	_, err := db.Exec(ctx, `
