@@ -151,8 +151,9 @@ func TestRotatingSigningKeysLeavesNoGap(t *testing.T) {
 		g.add(time.Now())
 		// Between the moments at which something happens, days pass.
 		begin := time.Now()
-		for rotation := range time.Duration(2) {
-			due := begin.Add(rotation * (signingAge + publishedFor)).Add(signingAge)
+		due := begin
+		for range 2 {
+			due = due.Add(signingAge)
 			for _, moment := range []time.Time{due, due.Add(publishedFor), due.Add(publishedFor + retiredFor)} {
 				time.Sleep(time.Until(moment.Add(-10 * time.Minute)))
 				// The instances read the keys at different times, so that for a while one knows what the other does not.
@@ -166,6 +167,7 @@ func TestRotatingSigningKeysLeavesNoGap(t *testing.T) {
 					time.Sleep(20 * time.Second)
 				}
 			}
+			due = due.Add(publishedFor)
 		}
 		if len(g.signers) != 3 || len(g.table) != 1 {
 			t.Errorf("%d keys have signed and %d are left, want 3 and 1", len(g.signers), len(g.table))
