@@ -36,7 +36,7 @@ var embedded embed.FS
 var files fs.FS = embedded
 
 // jobs names the modules that have background work, and so River's tables in their schema.
-var jobs = []string{"auth", "transactions"}
+var jobs = []string{"auth", "transactions", "users"}
 
 // riverVersion is pinned: a newer River brings new tables, and those want grants in a file of ours.
 const riverVersion = 8

@@ -83,10 +83,19 @@ func TestTwoUpsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	var rows int
+	var rows, files int
 	module := migrations.Modules()[0]
-	if err := db.Owner().QueryRow(t.Context(), `select count(*) from `+module+`.schema_version where version_id > 0`).Scan(&rows); err != nil || int64(rows) != migrations.Version(module) {
-		t.Errorf("%s has %d rows of versions, %v; want %d", module, rows, err, migrations.Version(module))
+	states, err := migrations.Status(t.Context(), db.OwnerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		if s.Module == module {
+			files++
+		}
+	}
+	if err := db.Owner().QueryRow(t.Context(), `select count(*) from `+module+`.schema_version where version_id > 0`).Scan(&rows); err != nil || rows != files {
+		t.Errorf("%s has %d rows of versions, %v; want %d", module, rows, err, files)
 	}
 }
 
@@ -98,7 +107,7 @@ func TestRiversTablesAreThoseOfThePinnedVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	for _, m := range []string{"auth", "transactions"} {
+	for _, m := range []string{"auth", "transactions", "users"} {
 		river, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: m})
 		if err != nil {
 			t.Fatal(err)

@@ -134,6 +134,38 @@ func TestALoginIsKeptInItsRoom(t *testing.T) {
 	}
 }
 
+// What is sealed is sealed again with a new key, which takes an index to find it by its old one, and the right to change it.
+func TestWhatIsSealedCanBeSealedAgain(t *testing.T) {
+	t.Parallel()
+	rows, err := pgtest.New(t).Owner().Query(t.Context(), `
+		select table_schema, table_name, column_name,
+		       exists (select from pg_indexes i where i.schemaname = table_schema and i.tablename = table_name
+		               and i.indexdef ilike '%(substring(' || column_name || ' from 1 for 5))') as found,
+		       has_column_privilege($1 || table_schema, table_schema || '.' || table_name, column_name, 'update') as writable
+		from information_schema.columns where column_name like '%\_ct' and data_type = 'bytea' order by 1, 2, 3`, migrations.Login(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := 0
+	var schema, table, column string
+	var found, writable bool
+	if _, err := pgx.ForEachRow(rows, []any{&schema, &table, &column, &found, &writable}, func() error {
+		columns++
+		if !found {
+			t.Errorf("%[1]s.%[2]s.%[3]s has no index to find old keys by: create index %[2]s_%[3]s_key on %[1]s.%[2]s (substring(%[3]s from 1 for 5))", schema, table, column)
+		}
+		if !writable {
+			t.Errorf("%[1]s.%[2]s.%[3]s cannot be sealed again: grant update (%[3]s) on %[1]s.%[2]s to its login", schema, table, column)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if columns == 0 {
+		t.Skip("nothing is sealed here")
+	}
+}
+
 func TestHistoryIsNeverChanged(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

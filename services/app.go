@@ -48,6 +48,7 @@ var modules = map[string]struct {
 type mounted struct {
 	routes func(chi.Router)
 	jobs   *jobs.Queue // nil: it has none
+	keys   keyed       // nil: it has none
 }
 
 // app is the modules of this process, wired.
@@ -62,12 +63,13 @@ type app struct {
 	pools    map[string]*pgxpool.Pool
 	redis    *redis.Client
 	queues   []*jobs.Queue
-	console  string // the secret with which a command of this process calls auth
+	keys     map[string]keyed // of the modules that have some
+	console  string           // the secret with which a command of this process calls auth
 }
 
 // newApp wires the named modules. It does no I/O: what is away is found by the health checks and the first requests.
 func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*app, error) {
-	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, console: rand.Text()}
+	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: rand.Text()}
 	var err error
 	for _, m := range here {
 		if a.pools[m], err = postgres.Open(ctx, c.databaseURLs[m], int32(c.databaseMaxConns)); err != nil {
@@ -138,6 +140,9 @@ func (a *app) mount() error {
 		}
 		if made.jobs != nil {
 			a.queues = append(a.queues, made.jobs)
+		}
+		if made.keys != nil {
+			a.keys[m] = made.keys
 		}
 		if err := guard.Mount(a.router, made.routes, slices.Collect(maps.Values(modules[m].specs))...); err != nil {
 			return err

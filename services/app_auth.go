@@ -41,7 +41,7 @@ func (a *app) auth() (mounted, error) {
 	if err != nil {
 		return mounted{}, err
 	}
-	return mounted{module.Routes, module.Jobs()}, nil
+	return mounted{module.Routes, module.Jobs(), module}, nil
 }
 
 // sender sends mails, or keeps them in a mailbox that exists in local runs only.

@@ -11,5 +11,5 @@ func (a *app) transactions() (mounted, error) {
 	if err != nil {
 		return mounted{}, err
 	}
-	return mounted{module.Routes, module.Jobs()}, nil
+	return mounted{routes: module.Routes, jobs: module.Jobs()}, nil
 }

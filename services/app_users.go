@@ -10,7 +10,11 @@ func (a *app) users() (mounted, error) {
 	if err != nil {
 		return mounted{}, err
 	}
-	return mounted{routes: users.New(a.pools["users"], a.redis, kek).Routes}, nil
+	module, err := users.New(a.pools["users"], a.redis, kek, a.log)
+	if err != nil {
+		return mounted{}, err
+	}
+	return mounted{module.Routes, module.Jobs(), module}, nil
 }
 
 // usersClient is how the named module calls users.

@@ -298,8 +298,8 @@ func sameRooms(f files) (wrong []string) {
 	return wrong
 }
 
-// shown are the names that a module may export: itself, how to make it, and what New has to be told.
-var shown = []string{"New", "Module", "Module.Routes", "Module.Jobs", "Config", "Client"}
+// shown are the names that a module may export: itself, how to make it, what New has to be told, and what the command keys asks.
+var shown = []string{"New", "Module", "Module.Routes", "Module.Jobs", "Module.RotateKeys", "Module.KeyStatus", "Config", "Client"}
 
 func showsLittle(f files) (wrong []string) {
 	for _, m := range f.modules() {

@@ -44,6 +44,8 @@ var usage = [][2]string{
 	{"operator --replace", "the same, and change the account when there is one"},
 	{"user <what> <address>", "show, sessions, unlock, disable, enable, end-sessions, reset: help somebody with an account; resend: with a registration"},
 	// end auth
+	{"keys rotate", "give every module new keys; the servers go over to them"},
+	{"keys status", "list the data keys, and how many rows each has sealed"},
 	{"healthcheck", "ask the server at HTTP_ADDR whether it is ready"},
 	{"config", "list every setting"},
 	{"version", ""},
@@ -101,6 +103,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "user":
 		return support(ctx, c, args, stdout)
 	// end auth
+	case "keys":
+		return keys(ctx, c, args, stdout)
 	case "healthcheck":
 		return healthcheck(ctx, c)
 	}

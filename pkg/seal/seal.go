@@ -2,23 +2,21 @@
 // its table keysets, encrypted with the key-encryption key that the program is started with. Whoever has a copy of the database and
 // not that key has nothing.
 //
-// A process reads a keyset once. Ciphertexts and tags begin with the id of their key, so the keysets "data" and "mac" may hold several:
-// to rotate, add a key, restart everything, make it primary, restart again. What "index" and "derive" give follows the primary key.
+// A process reads its keysets again while it runs (keyset.go). Ciphertexts and tags begin with the id of their key, so the keysets "data"
+// and "mac" may hold several. "data" is rotated by Keys.Rotate, and a Rotation brings what is sealed under the new key (rotation.go). What
+// "index" and "derive" give follows the primary key: another one, and nothing is found or the same any more.
 package seal
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/mac"
 	"github.com/tink-crypto/tink-go/v2/prf"
-	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/tink"
 	"golang.org/x/text/unicode/norm"
 )
@@ -27,6 +25,7 @@ import (
 type Keys struct {
 	kek           tink.AEAD
 	store         Store
+	now           func() time.Time
 	data          lazy[tink.AEAD]
 	index, derive lazy[*prf.Set]
 	mac           lazy[tink.MAC]
@@ -35,7 +34,7 @@ type Keys struct {
 // New does no I/O: a keyset is made or opened at its first use, so that a program starts while its database is away.
 func New(kek tink.AEAD, store Store) *Keys {
 	return &Keys{
-		kek: kek, store: store,
+		kek: kek, store: store, now: time.Now,
 		data:   lazy[tink.AEAD]{name: "data", template: aead.AES256GCMKeyTemplate, from: aead.New},
 		index:  lazy[*prf.Set]{name: "index", template: prf.HMACSHA256PRFKeyTemplate, from: prf.NewPRFSet},
 		derive: lazy[*prf.Set]{name: "derive", template: prf.HMACSHA256PRFKeyTemplate, from: prf.NewPRFSet},
@@ -45,7 +44,7 @@ func New(kek tink.AEAD, store Store) *Keys {
 
 // Seal encrypts what will stand in this column of this row, and opens there only: a ciphertext that was moved is refused.
 func (k *Keys) Seal(ctx context.Context, plaintext []byte, table, column string, row uuid.UUID) ([]byte, error) {
-	a, err := k.data.get(ctx, k)
+	a, err := k.data.get(ctx, k, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +53,7 @@ func (k *Keys) Seal(ctx context.Context, plaintext []byte, table, column string,
 
 // Open decrypts what Seal made for the same place.
 func (k *Keys) Open(ctx context.Context, ciphertext []byte, table, column string, row uuid.UUID) ([]byte, error) {
-	a, err := k.data.get(ctx, k)
+	a, err := k.data.get(ctx, k, ciphertext)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +75,7 @@ func (k *Keys) Derive(ctx context.Context, label string) ([]byte, error) {
 }
 
 func (k *Keys) compute(ctx context.Context, l *lazy[*prf.Set], input string) ([]byte, error) {
-	p, err := l.get(ctx, k)
+	p, err := l.get(ctx, k, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +84,7 @@ func (k *Keys) compute(ctx context.Context, l *lazy[*prf.Set], input string) ([]
 
 // MAC makes a tag that only we can make: 5 bytes that name the key, 16 of HMAC-SHA256.
 func (k *Keys) MAC(ctx context.Context, data []byte) ([]byte, error) {
-	m, err := k.mac.get(ctx, k)
+	m, err := k.mac.get(ctx, k, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +93,7 @@ func (k *Keys) MAC(ctx context.Context, data []byte) ([]byte, error) {
 
 // VerifyMAC returns nil when MAC made the tag for data.
 func (k *Keys) VerifyMAC(ctx context.Context, tag, data []byte) error {
-	m, err := k.mac.get(ctx, k)
+	m, err := k.mac.get(ctx, k, tag)
 	if err != nil {
 		return err
 	}
@@ -103,59 +102,6 @@ func (k *Keys) VerifyMAC(ctx context.Context, tag, data []byte) error {
 
 func place(table, column string, row uuid.UUID) []byte {
 	return []byte(table + "|" + column + "|" + row.String())
-}
-
-// lazy is one keyset. Several callers may open it at once: whoever comes first to the store wins, and all end with the same keys.
-// An error is not kept, so the next call tries again.
-type lazy[P any] struct {
-	name     string
-	template func() *tinkpb.KeyTemplate
-	from     func(*keyset.Handle) (P, error)
-	opened   atomic.Pointer[P]
-}
-
-func (l *lazy[P]) get(ctx context.Context, k *Keys) (p P, err error) {
-	if opened := l.opened.Load(); opened != nil {
-		return *opened, nil
-	}
-	handle, err := k.keyset(ctx, l.name, l.template)
-	if err != nil {
-		return p, fmt.Errorf("keyset %s: %w", l.name, err)
-	}
-	if p, err = l.from(handle); err != nil {
-		return p, fmt.Errorf("keyset %s: %w", l.name, err)
-	}
-	l.opened.Store(&p)
-	return p, nil
-}
-
-// keyset reads the keyset from the store; when there is none it adds a new one, and reads again what the store has then.
-func (k *Keys) keyset(ctx context.Context, name string, template func() *tinkpb.KeyTemplate) (*keyset.Handle, error) {
-	encrypted, err := k.store.Keyset(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	if encrypted == nil {
-		handle, err := keyset.NewHandle(template())
-		if err != nil {
-			return nil, err
-		}
-		var made bytes.Buffer
-		if err := handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&made), k.kek, []byte(name)); err != nil {
-			return nil, err
-		}
-		if err := k.store.AddKeyset(ctx, name, made.Bytes()); err != nil {
-			return nil, err
-		}
-		if encrypted, err = k.store.Keyset(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(encrypted)), k.kek, []byte(name))
-	if err != nil {
-		return nil, fmt.Errorf("the keysets were made with another key-encryption key: %w", err)
-	}
-	return handle, nil
 }
 
 // NormalEmail is the one spelling of an address by which it is looked up: NFC, trimmed, lower case.

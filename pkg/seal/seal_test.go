@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -33,12 +34,37 @@ type shelf struct {
 	mu      sync.Mutex
 	away    error
 	keysets map[string][]byte
+	age     time.Duration // of each of them
+	reads   int
 }
 
-func (s *shelf) Keyset(_ context.Context, name string) ([]byte, error) {
+func (s *shelf) Keyset(_ context.Context, name string) ([]byte, time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.keysets[name], s.away
+	s.reads++
+	return s.keysets[name], s.age, s.away
+}
+
+func (s *shelf) ReplaceKeyset(_ context.Context, name string, old, encrypted []byte) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away != nil || !bytes.Equal(s.keysets[name], old) {
+		return false, s.away
+	}
+	s.keysets[name], s.age = encrypted, 0
+	return true, nil
+}
+
+func (s *shelf) set(away error, age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away, s.age = away, age
+}
+
+func (s *shelf) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reads
 }
 
 func (s *shelf) AddKeyset(_ context.Context, name string, encrypted []byte) error {
@@ -162,7 +188,7 @@ func TestTwoStartersEndWithOneKeyset(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	if _, err := pool.Exec(t.Context(), `create table keysets (name text primary key, encrypted bytea not null)`); err != nil {
+	if _, err := pool.Exec(t.Context(), `create table keysets (name text primary key, encrypted bytea not null, changed_at timestamptz not null default now())`); err != nil {
 		t.Fatal(err)
 	}
 	const starters = 8

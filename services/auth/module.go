@@ -13,6 +13,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/riverqueue/river"
 	"github.com/tink-crypto/tink-go/v2/tink"
+	"go.opentelemetry.io/otel"
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	authv2 "example.com/groundwork/api/auth/v2"
@@ -54,6 +56,7 @@ type Module struct {
 	config   Config
 	store    *store
 	keys     *seal.Keys
+	rotation *seal.Rotation
 	signing  *keyring
 	hasher   *hasher
 	throttle *throttle
@@ -72,8 +75,9 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	users usersv1.ClientWithResponsesInterface,
 	// end users
 	mail mail.Sender, log *slog.Logger) (*Module, error) {
+	keys := seal.New(kek, seal.Table(db))
 	m := &Module{
-		config: config, keys: seal.New(kek, seal.Table(db)), hasher: newHasher(),
+		config: config, keys: keys, rotation: seal.NewRotation(keys, db, sealed...), hasher: newHasher(),
 		verifier: verifier, redis: redis, mail: mail,
 		// only with users:
 		users: users,
@@ -91,9 +95,11 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	river.AddWorker(kinds, &provision{m: m})
 	// end users
 	river.AddWorker(kinds, &sweep{m: m})
+	river.AddWorker(kinds, &rotateKeys{m: m})
 	var err error
-	m.queue, err = jobs.New(db, "auth", log, kinds, hourly(sweepArgs{}))
-	if err != nil {
+	m.queue, err = jobs.New(db, "auth", log, kinds, hourly(sweepArgs{}),
+		river.NewPeriodicJob(river.PeriodicInterval(rotateEvery), newRotateKeys, nil))
+	if err = errors.Join(err, m.rotation.Watch(otel.Meter("auth"), "auth")); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
 	events, err := newEvents()
@@ -102,7 +108,7 @@ func New(config Config, db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, ve
 	}
 	m.store = &store{db: db, jobs: m.queue, keys: m.keys, events: events}
 	m.queue.Every(tellEvery, m.tell)
-	m.signing = &keyring{store: m.store, keys: m.keys}
+	m.signing = newKeyring(m.store, m.keys)
 	return m, nil
 }
 
@@ -120,5 +126,5 @@ func (m *Module) Routes(r chi.Router) {
 		authv2.ChiServerOptions{BaseRouter: r, ErrorHandlerFunc: httpserver.BadParameter})
 }
 
-// Jobs is the module's background work, such as mails and sweeping up.
+// Jobs is the module's background work, such as mails, sweeping up and rotating keys.
 func (m *Module) Jobs() *jobs.Queue { return m.queue }

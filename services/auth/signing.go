@@ -46,39 +46,50 @@ func signer(keys []signingKey, now time.Time) (signingKey, bool) {
 	return signingKey{}, false
 }
 
-// keyring keeps the signing keys in memory and makes the first one.
+// keyring keeps the signing keys in memory and makes new ones.
 type keyring struct {
 	store *store
 	keys  *seal.Keys
+	now   func() time.Time
+	load  func(context.Context) ([]signingKey, error) // newest first
 
 	mu   sync.Mutex
 	all  []signingKey
 	read time.Time
 }
 
+func newKeyring(store *store, keys *seal.Keys) *keyring {
+	k := &keyring{store: store, keys: keys, now: time.Now}
+	k.load = k.open
+	return k
+}
+
 // published returns every key, newest first. While the database is away the ones that were read last go on.
 func (k *keyring) published(ctx context.Context) ([]signingKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if time.Since(k.read) < keysReread {
+	if k.now().Sub(k.read) < keysReread {
 		return k.all, nil
 	}
 	keys, err := k.load(ctx)
 	switch {
 	case err == nil:
-		k.all, k.read = keys, time.Now()
+		k.all, k.read = keys, k.now()
 	case k.all == nil:
 		return nil, err
 	default:
-		k.read = time.Now().Add(keysRetry - keysReread) // or every request would wait here for its turn to fail
+		k.read = k.now().Add(keysRetry - keysReread) // or every request would wait here for its turn to fail
 	}
 	return k.all, nil
 }
 
-func (k *keyring) load(ctx context.Context) ([]signingKey, error) {
+// open reads the keys from the database. If there is none it makes the first, unless another instance is faster.
+func (k *keyring) open(ctx context.Context) ([]signingKey, error) {
 	keys, err := k.store.signingKeys(ctx)
 	if err == nil && len(keys) == 0 {
-		keys, err = k.first(ctx)
+		if err = k.add(ctx, k.now(), time.Time{}); err == nil {
+			keys, err = k.store.signingKeys(ctx)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -95,45 +106,48 @@ func (k *keyring) load(ctx context.Context) ([]signingKey, error) {
 	return keys, nil
 }
 
-// first makes the first key, unless another instance was faster.
-func (k *keyring) first(ctx context.Context) ([]signingKey, error) {
+// add makes a key that signs from a time on, unless there is one that does from a later time than the second.
+func (k *keyring) add(ctx context.Context, activeAt, unlessAfter time.Time) error {
 	id := uuid.Must(uuid.NewV7())
+	private, public, err := newPair(id)
+	if err != nil {
+		return err
+	}
+	key := signingKey{ID: id, PublicJWK: public, ActiveAt: activeAt}
+	if key.PrivateCT, err = k.keys.Seal(ctx, private, "signing_keys", "private_ct", id); err != nil {
+		return err
+	}
+	return k.store.addSigningKey(ctx, key, unlessAfter)
+}
+
+// newPair makes a pair of keys as they are kept: the private one as JSON, to be sealed.
+func newPair(id uuid.UUID) (privateJSON []byte, public authv1.Jwk, err error) {
 	pair, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, public, err
 	}
 	private, err := jwk.Import(pair)
 	if err != nil {
-		return nil, err
+		return nil, public, err
 	}
 	for name, value := range map[string]any{jwk.KeyIDKey: id.String(), jwk.AlgorithmKey: jwa.ES256(), jwk.KeyUsageKey: jwk.ForSignature} {
 		if err := private.Set(name, value); err != nil {
-			return nil, err
+			return nil, public, err
 		}
 	}
-	public, err := private.PublicKey()
+	half, err := private.PublicKey()
 	if err != nil {
-		return nil, err
+		return nil, public, err
 	}
-	key := signingKey{ID: id}
-	publicJSON, err := json.Marshal(public)
+	publicJSON, err := json.Marshal(half)
 	if err == nil {
-		err = json.Unmarshal(publicJSON, &key.PublicJWK)
+		err = json.Unmarshal(publicJSON, &public)
 	}
 	if err != nil {
-		return nil, err
+		return nil, public, err
 	}
-	secret, err := json.Marshal(private)
-	if err != nil {
-		return nil, err
-	}
-	if key.PrivateCT, err = k.keys.Seal(ctx, secret, "signing_keys", "private_ct", id); err != nil {
-		return nil, err
-	}
-	if err := k.store.addFirstSigningKey(ctx, key); err != nil {
-		return nil, err
-	}
-	return k.store.signingKeys(ctx)
+	privateJSON, err = json.Marshal(private)
+	return privateJSON, public, err
 }
 
 // sign makes an access token of the claims.
@@ -142,7 +156,7 @@ func (k *keyring) sign(ctx context.Context, claims authn.Claims) (string, error)
 	if err != nil {
 		return "", err
 	}
-	key, ok := signer(keys, time.Now())
+	key, ok := signer(keys, k.now())
 	if !ok {
 		return "", fmt.Errorf("no signing key is active")
 	}

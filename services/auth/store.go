@@ -234,21 +234,3 @@ func (s *store) replaceHash(ctx context.Context, identity uuid.UUID, old, hash s
 	_, err := s.db.Exec(ctx, `update passwords set hash = $3 where identity_id = $1 and hash = $2`, identity, old, hash)
 	return err
 }
-
-func (s *store) signingKeys(ctx context.Context) ([]signingKey, error) {
-	rows, _ := s.db.Query(ctx, `select id, private_ct, public_jwk, active_at from signing_keys order by active_at desc, id desc`)
-	return pgx.CollectRows(rows, pgx.RowToStructByName[signingKey])
-}
-
-// addFirstSigningKey does nothing when there is one already.
-func (s *store) addFirstSigningKey(ctx context.Context, k signingKey) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('auth.signing_keys'))`); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `
-			insert into signing_keys (id, private_ct, public_jwk, active_at)
-			select $1, $2, $3, now() where not exists (select from signing_keys)`, k.ID, k.PrivateCT, k.PublicJWK)
-		return err
-	})
-}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -54,7 +55,10 @@ func (w *world) instance() *servertest.Server {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m := users.New(w.db.Pool("users"), redis, kek)
+	m, err := users.New(w.db.Pool("users"), redis, kek, slog.New(slog.NewJSONHandler(w.t.Output(), nil)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return servertest.New(w.t, servertest.Module{Specs: [][]byte{usersv1.Spec}, Routes: m.Routes})
 }
 

@@ -23,6 +23,9 @@ import (
 // columns are those of a user, in every statement that answers one.
 const columns = `id, email_ct, name_ct, locale, version, created_at`
 
+// sealed is where ciphertexts stand; another column of them wants a line here, and an index as these have.
+var sealed = []seal.Column{{Table: "users", ID: "id", Name: "email_ct"}, {Table: "users", ID: "id", Name: "name_ct"}}
+
 // user is a profile as it is kept. It goes to the cache as it stands: what names a person is sealed here already, and bound to its row,
 // so the cache needs no keys and a mixed-up entry does not open.
 type user struct {

@@ -1,0 +1,98 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/problem"
+)
+
+const selectKeys = `
+	select k.id, k.owner_id, k.name, k.scopes, k.digest, k.previous_digest, k.previous_until, k.created_at, k.expires_at, k.last_used_at,
+	       coalesce(i.status = 'active', false) as owner_active, coalesce(i.roles, '{}') as owner_roles, now() as now
+	from api_keys k left join identities i on i.id = k.owner_id where k.revoked_at is null`
+
+var errNoKey = problem.NotFound.New("not-found", "There is no such key.")
+
+// apiKey returns a key that was not deleted.
+func (s *store) apiKey(ctx context.Context, id uuid.UUID) (apiKey, error) {
+	rows, _ := s.db.Query(ctx, selectKeys+` and k.id = $1`, id)
+	k, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[apiKey])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoKey
+	}
+	return k, err
+}
+
+// apiKeys returns the keys of an owner (of nobody: service accounts) that were made before the one named, newest first.
+func (s *store) apiKeys(ctx context.Context, owner *uuid.UUID, before uuid.UUID, limit int) ([]apiKey, error) {
+	rows, _ := s.db.Query(ctx, selectKeys+` and k.owner_id is not distinct from $1 and k.id < $2 and k.expires_at > now() order by k.id desc limit $3`, owner, before, limit)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[apiKey])
+}
+
+func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (made apiKey, err error) {
+	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `insert into api_keys (id, owner_id, name, scopes, digest, expires_at) values ($1, $2, $3, $4, $5, now() + $6)`,
+			k.ID, k.OwnerID, k.Name, k.Scopes, k.Digest, lifetime)
+		if err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, "key.made", k.subject(), k.ID)
+	})
+	if err != nil {
+		return made, err
+	}
+	return s.apiKey(ctx, k.ID)
+}
+
+// rotateKey gives a key another secret; the one before counts for a while.
+func (s *store) rotateKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, digest []byte) (k apiKey, err error) {
+	err = s.changeKey(ctx, id, owner, "key.rotated", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `update api_keys set previous_digest = digest, previous_until = now() + $3, digest = $2 where id = $1`, id, digest, keyOverlap)
+		return err
+	})
+	if err != nil {
+		return k, err
+	}
+	return s.apiKey(ctx, id)
+}
+
+// deleteKey has a key count no more, and its tokens.
+func (s *store) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) error {
+	return s.changeKey(ctx, id, owner, "key.deleted", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `update api_keys set revoked_at = now() where id = $1`, id); err != nil {
+			return err
+		}
+		return revoke(ctx, tx, []uuid.UUID{id})
+	})
+}
+
+// changeKey changes a key of this owner.
+func (s *store) changeKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, kind string, change func(tx pgx.Tx) error) error {
+	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		var subject uuid.UUID
+		err := tx.QueryRow(ctx, `
+			select coalesce(owner_id, id) from api_keys where id = $1 and owner_id is not distinct from $2 and revoked_at is null for update`, id, owner).Scan(&subject)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errNoKey
+		}
+		if err != nil {
+			return err
+		}
+		if err := change(tx); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, kind, subject, id)
+	})
+}
+
+// keyUsed notes that a key was used, once a minute.
+func (s *store) keyUsed(ctx context.Context, id uuid.UUID) error {
+	_, err := s.db.Exec(ctx, `update api_keys set last_used_at = now() where id = $1 and (last_used_at is null or last_used_at < now() - interval '1 minute')`, id)
+	return err
+}
