@@ -302,7 +302,7 @@ func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
 
 // operators are the scopes that operators have and nobody else.
 var operators = []string{
-	"identities:write",
+	"identities:read", "identities:write", "audit:read",
 	// only with transactions:
 	"ledger:read", "ledger:write", "ledger:admin",
 	// end transactions
