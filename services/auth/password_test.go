@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/alexedwards/argon2id"
-
 	"example.com/groundwork/pkg/problem"
+	"github.com/alexedwards/argon2id"
 )
 
 func TestCheckPassword(t *testing.T) {
@@ -213,6 +214,33 @@ func TestWithRedisAwayGuessersWaitSooner(t *testing.T) {
 	}
 }
 
+// Two hundred who log in at once take the memory of a few: who gets no turn costs no hash (and no 19 MiB), and is told to come again.
+func TestTwoHundredLoginsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	before := w.hasher.runs.Load()
+	var refused, sent atomic.Int64
+	var all sync.WaitGroup
+	for n := range 200 {
+		all.Go(func() {
+			switch r := w.login(fmt.Sprintf("somebody-%d@example.com", n), password, fmt.Sprintf("198.51.%d.1", n)); r.StatusCode() {
+			case 401:
+				refused.Add(1)
+			case 503:
+				sent.Add(1)
+			default:
+				t.Errorf("%d %s", r.StatusCode(), r.Body)
+			}
+		})
+	}
+	all.Wait()
+	if runs := w.hasher.runs.Load() - before; runs != refused.Load() || refused.Load()+sent.Load() != 200 || refused.Load() == 0 {
+		t.Errorf("%d hashes for %d who were refused and %d who were sent away", runs, refused.Load(), sent.Load())
+	}
+	if len(w.hasher.slots) != 0 {
+		t.Errorf("%d slots are taken for ever", len(w.hasher.slots))
+	}
+}
+
 func TestTooManyHashesAtOnce(t *testing.T) {
 	w := newWorld(t)
 	for range cap(w.hasher.slots) {
@@ -228,6 +256,9 @@ func TestTooManyHashesAtOnce(t *testing.T) {
 		if r.StatusCode() != 503 || !strings.Contains(string(r.GetBody()), `"code":"overloaded"`) {
 			t.Errorf("%s: %d %s", says, r.StatusCode(), r.GetBody())
 		}
+	}
+	if runs := w.hasher.runs.Load(); runs != 0 {
+		t.Errorf("%d hashes without a turn", runs)
 	}
 	<-w.hasher.slots
 	if r := w.login("ada@example.com", password, "192.0.2.1"); r.StatusCode() != 401 {
