@@ -19,7 +19,7 @@ import (
 // its own, beside a server that runs for it. What compiles takes minutes and is for `make docs`.
 func TestTheCommandsInDocsRun(t *testing.T) {
 	t.Parallel()
-	needed(t, "curl", "git")
+	needed(t, "curl", "git", "openssl", "base32")
 	for _, p := range theTree(t).pages() {
 		if p.name == "README.md" || len(p.runs()) == 0 { // the README has a test of its own
 			continue
