@@ -80,7 +80,7 @@ race: #: the same under the race detector
 
 browser: #: try every page in a real Chromium
 	@$(BUILD_LOCAL)
-	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./services
+	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./pkg/mail ./services
 
 docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)

@@ -1,4 +1,4 @@
-// Package mail sends one plain-text message to one address: over SMTP, or into a mailbox in memory that a person and a script can
+// Package mail sends one message, as plain text and where there is some as HTML too, to one address: over SMTP, or into a mailbox in memory that a person and a script can
 // read on a local run. It keeps no queue: a message that must not be lost is sent from a job, which tries again.
 package mail
 
@@ -12,8 +12,9 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// Message is one mail. Token is what a script needs from the text (Mailbox shows it); it is never sent by itself.
-type Message struct{ To, Subject, Text, Token string }
+// Message is one mail. HTML says what Text says, for programs that show it; empty, the mail is plain text. Token is what a script needs from
+// the text (Mailbox shows it); it is never sent by itself.
+type Message struct{ To, Subject, Text, HTML, Token string }
 
 // Sender delivers a message, or hands it to a server that promises to.
 type Sender interface {

@@ -9,20 +9,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"mime"
+	"mime/multipart"
 	"mime/quotedprintable"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	netmail "net/mail"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 	gomail "github.com/wneessen/go-mail"
+
+	"example.com/groundwork/pkg/browsertest"
 )
 
 // server is an SMTP server for tests: it answers what the test says and remembers what it is told.
@@ -171,7 +177,7 @@ func TestAMessageArrivesWhole(t *testing.T) {
 		t.Errorf("subject %q, text %q", subject, text)
 	}
 	for header, want := range map[string]string{
-		"To": "<ann@example.com>", "From": `"Groundwork" <no-reply@example.com>`, "Auto-Submitted": "auto-generated", "User-Agent": "",
+		"Content-Type": "text/plain; charset=UTF-8", "To": "<ann@example.com>", "From": `"Groundwork" <no-reply@example.com>`, "Auto-Submitted": "auto-generated", "User-Agent": "",
 	} {
 		if got := got.Header.Get(header); got != want {
 			t.Errorf("%s: %q, want %q", header, got, want)
@@ -182,6 +188,41 @@ func TestAMessageArrivesWhole(t *testing.T) {
 	}
 	if strings.Contains(s.mails[0], hello.Token) {
 		t.Error("the token was sent")
+	}
+}
+
+func TestHTMLTravelsBesideTheText(t *testing.T) {
+	t.Parallel()
+	s := (&server{}).start(t)
+	m := hello
+	m.HTML = `<p style="margin: 0">A long line, Grüße, 東: ` + strings.Repeat("=word ", 60) + "</p>"
+	if err := sender(t, "smtp://"+s.addr).Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got, err := netmail.ReadMessage(strings.NewReader(strings.ReplaceAll(s.mails[0], "\r\n..", "\r\n.")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, params, err := mime.ParseMediaType(got.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/alternative" {
+		t.Fatalf("the mail is %q, %v", kind, err)
+	}
+	parts := multipart.NewReader(got.Body, params["boundary"])
+	for _, want := range []struct{ kind, body string }{{"text/plain; charset=UTF-8", m.Text}, {"text/html; charset=UTF-8", m.HTML}} {
+		part, err := parts.NextPart() // undoes quoted-printable
+		if err != nil {
+			t.Fatalf("no part %s: %v", want.kind, err)
+		}
+		body, err := io.ReadAll(part)
+		text := strings.ReplaceAll(strings.TrimSpace(string(body)), "\r\n", "\n")
+		if kind := part.Header.Get("Content-Type"); err != nil || kind != want.kind || text != want.body {
+			t.Errorf("%s: %q, %v, want %s: %q", kind, text, err, want.kind, want.body)
+		}
+	}
+	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
+		t.Errorf("after both parts: %v", err)
 	}
 }
 
@@ -355,7 +396,7 @@ func TestTheMailboxForAScript(t *testing.T) {
 	if body := get(t, m, "/dev/mail.json").Body.String(); body != "[]\n" {
 		t.Errorf("empty: %q", body)
 	}
-	for _, one := range []Message{{To: "Ann@Example.com", Subject: "1", Text: "a", Token: "k"}, {To: "bob@example.com", Subject: "2"}, {To: "ann@example.com", Subject: "3"}} {
+	for _, one := range []Message{{To: "Ann@Example.com", Subject: "1", Text: "a", HTML: "<p>a", Token: "k"}, {To: "bob@example.com", Subject: "2"}, {To: "ann@example.com", Subject: "3"}} {
 		if err := m.Send(t.Context(), one); err != nil {
 			t.Fatal(err)
 		}
@@ -406,6 +447,72 @@ func TestTheMailboxForAPerson(t *testing.T) {
 	}
 	if kind := get(t, m, "/dev/mail.css").Header().Get("Content-Type"); !strings.HasPrefix(kind, "text/css") {
 		t.Error(kind)
+	}
+}
+
+func TestTheMailboxShowsAMailAsItsReaderSeesIt(t *testing.T) {
+	t.Parallel()
+	m := NewMailbox()
+	const dressed = `<p style="margin: 0" title='"'>A &amp; B</p>"></iframe><script>alert(1)</script>`
+	for _, one := range []Message{{To: "ann@example.com", Subject: "plain", Text: "words"}, {To: "ann@example.com", Subject: "both", Text: "A & B", HTML: dressed}} {
+		if err := m.Send(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := get(t, m, "/dev/mail")
+	body := w.Body.String()
+	frames := regexp.MustCompile(`<iframe ([^>]*)srcdoc="([^"]*)"`).FindAllStringSubmatch(body, -1)
+	if len(frames) != 1 || frames[0][1] != "sandbox " || html.UnescapeString(frames[0][2]) != dressed {
+		t.Errorf("want one frame, which may do nothing and holds the mail as it is: %q", frames)
+	}
+	if strings.Count(body, "</iframe>") != 1 || strings.Contains(body, "<script") {
+		t.Error("the mail gets out of its frame")
+	}
+	if strings.Index(body, ">both<") > strings.Index(body, ">plain<") || !strings.Contains(body, "<pre>A &amp; B</pre>") || !strings.Contains(body, "<pre>words</pre>") {
+		t.Errorf("want the newest first, and each with its text:\n%s", body)
+	}
+	for one := range strings.SplitSeq(w.Header().Get("Content-Security-Policy"), "; ") {
+		directive, allowed, _ := strings.Cut(one, " ")
+		if allowed != "'none'" && allowed != "'self'" && one != "style-src-attr 'unsafe-inline'" || strings.HasPrefix(directive, "script") {
+			t.Errorf("the policy lets a mail do more than look like something: %s", one)
+		}
+	}
+}
+
+// TestAMailIsShownInABrowser: the policy of the page, which the frame inherits, must let a mail have its looks and nothing else.
+func TestAMailIsShownInABrowser(t *testing.T) {
+	b, m, r := browsertest.Start(t), NewMailbox(), chi.NewRouter()
+	var loaded atomic.Int32
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { loaded.Add(1) }))
+	defer elsewhere.Close()
+	m.Routes(r)
+	site := httptest.NewServer(r)
+	defer site.Close()
+	nosy := strings.ReplaceAll(`<p style="background: url(U)"><style>p { background: url(U) }</style><link rel="stylesheet" href="U"><img src="U"><iframe src="U"></iframe>
+		<script>fetch("U"); top.document.title = "taken"</script>`, "U", elsewhere.URL)
+	if err := m.Send(t.Context(), Message{To: "ann@example.com", Subject: "Hello", Text: "words", HTML: nosy}); err != nil {
+		t.Fatal(err)
+	}
+	page := b.Open(site.URL + "/dev/mail")
+	if said := b.Complaints(); said != "" { // what happens in the frame is not told here
+		t.Errorf("the page itself breaks its policy: %s", said)
+	}
+	for expression, want := range map[string]string{
+		// A copy of the frame, whose load can be waited for.
+		`new Promise(done => {
+			const frame = document.querySelector("iframe").cloneNode()
+			frame.loading = "eager"
+			frame.onload = () => done(document.title + ", " + String(frame.clientHeight > 300))
+			document.body.prepend(frame)
+		})`: "Mail, true",
+		`document.body.insertAdjacentHTML("beforeend", '<p id="looks" style="color: rgb(1, 2, 3)">'); getComputedStyle(document.getElementById("looks")).color`: "rgb(1, 2, 3)",
+	} {
+		if said := page.Run(expression); said != want {
+			t.Errorf("%s\n%q, want %q", expression, said, want)
+		}
+	}
+	if n := loaded.Load(); n != 0 {
+		t.Errorf("a mail loaded %d things", n)
 	}
 }
 

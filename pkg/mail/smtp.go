@@ -134,6 +134,9 @@ func (s *relay) compose(m Message) (*gomail.Msg, error) {
 	}
 	msg.Subject(m.Subject)
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
+	if m.HTML != "" {
+		msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML) // after the text: the last is the one to prefer (RFC 2046, 5.1.4)
+	}
 	_, domain, _ := strings.Cut(s.from.Address, "@")
 	msg.SetMessageIDWithValue(rand.Text() + "@" + domain) // go-mail's own would tell the name of this machine
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")  // RFC 3834: no out-of-office answers, please

@@ -4,9 +4,10 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"html/template"
 	"regexp"
 	"strings"
-	"text/template"
+	texttemplate "text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,19 +20,31 @@ import (
 // mailsPerHour bounds what one address gets, so that nobody fills a stranger's mailbox through us.
 const mailsPerHour = 5
 
-//go:embed mails/*.txt
-var mailFiles embed.FS
+var (
+	//go:embed mails
+	mailFiles embed.FS
+	mails     = texttemplate.Must(texttemplate.ParseFS(mailFiles, "mails/*.txt"))
+	layout    = template.Must(template.ParseFS(mailFiles, "mails/layout.html"))
+	blank     = regexp.MustCompile(`\n\s*\n`)
+)
 
-var mails = template.Must(template.ParseFS(mailFiles, "mails/*.txt"))
-
-// write renders a mail: its first line is the subject.
+// write renders a mail: its first line is the subject, and its HTML is made of its text.
 func write(name, to, token string) (mail.Message, error) {
 	var b strings.Builder
 	if err := mails.ExecuteTemplate(&b, name+".txt", map[string]any{"Token": token}); err != nil {
 		return mail.Message{}, err
 	}
 	subject, text, _ := strings.Cut(b.String(), "\n")
-	return mail.Message{To: to, Subject: subject, Text: strings.TrimSpace(text) + "\n", Token: token}, nil
+	text = strings.TrimSpace(text)
+	html, err := dress(subject, text, token)
+	return mail.Message{To: to, Subject: subject, Text: text + "\n", HTML: html, Token: token}, err
+}
+
+// dress renders a text as HTML, so that a mail is written once. A paragraph that is the token alone stands out.
+func dress(subject, text, token string) (string, error) {
+	var b strings.Builder
+	err := layout.Execute(&b, map[string]any{"Subject": subject, "Paragraphs": blank.Split(text, -1), "Token": token})
+	return b.String(), err
 }
 
 // send hands a mail over. What no repetition can mend ends the job.

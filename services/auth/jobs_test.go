@@ -7,7 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
+	"io/fs"
 	"net/http"
+	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -70,12 +74,73 @@ func TestNamesAreCutOutOfErrors(t *testing.T) {
 	}
 }
 
+var (
+	codeBlock = regexp.MustCompile(`<p [^>]*><code [^>]*>([^<]*)</code></p>`)
+	tag       = regexp.MustCompile(`<[^>]*>`)
+	remote    = regexp.MustCompile(`(?i)https?:|//|src\s*=|href\s*=|url\(|@import|<link|<style`)
+)
+
 func TestEveryMailIsWrittenWhole(t *testing.T) {
-	for name, token := range map[string]string{"confirm": "the-token", "known": "", "reuse": ""} {
+	files, err := fs.Glob(mailFiles, "mails/*.txt")
+	if err != nil || len(files) < 12 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		source, err := mailFiles.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := ""
+		if strings.Contains(string(source), "{{.Token}}") {
+			token = "the-token"
+		}
+		name := strings.TrimSuffix(path.Base(file), ".txt")
 		m, err := write(name, "ada@example.com", token)
 		if err != nil || m.Subject == "" || strings.Contains(m.Subject, "\n") || len(m.Text) < 80 || !strings.Contains(m.Text, token) || strings.Contains(m.Text, "<no value>") {
 			t.Errorf("%s: %+v %v", name, m, err)
 		}
+		_, body, _ := strings.Cut(m.HTML, "</h1>")
+		if said := html.UnescapeString(tag.ReplaceAllString(body, "")); strings.Join(strings.Fields(said), " ") != strings.Join(strings.Fields(m.Text), " ") {
+			t.Errorf("%s: the HTML says\n%s\nand the text\n%s", name, said, m.Text)
+		}
+		if p, want := strings.Count(body, "<p "), strings.Count(strings.TrimSpace(m.Text), "\n\n")+1; p != want {
+			t.Errorf("%s: %d paragraphs of HTML, %d of text", name, p, want)
+		}
+		if shown := codeBlock.FindStringSubmatch(body); token != "" && (shown == nil || shown[1] != token) || token == "" && strings.Contains(body, "<code") {
+			t.Errorf("%s: the token stands in a paragraph of its own in the text, and in a block of its own in the HTML: %q", name, shown)
+		}
+		if found := remote.FindString(m.HTML); found != "" {
+			t.Errorf("%s: %q: a mail loads nothing and leads nowhere", name, found)
+		}
+		if strings.Count(m.HTML, `lang="en"`) != 2 || !strings.Contains(m.HTML, `name="color-scheme" content="light dark"`) {
+			t.Errorf("%s: it names no language, or is made for bright screens only", name)
+		}
+	}
+}
+
+func TestNoMarkupComesIntoAMailFromOutside(t *testing.T) {
+	const evil = `"'></code></title><img src=x onerror=alert(1)>{{.Token}}&lt;`
+	plain, err := dress("S", "An address\n\nK", "K")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dressed, err := dress(evil, evil+"@example.com\n\n"+evil, evil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Count(dressed, "<"), strings.Count(plain, "<"); got != want {
+		t.Errorf("%d tags, %d without a subject, an address and a token that are markup:\n%s", got, want, dressed)
+	}
+	if shown := codeBlock.FindStringSubmatch(dressed); shown == nil || html.UnescapeString(shown[1]) != evil {
+		t.Errorf("the token is not what was sent: %q", shown)
+	}
+	label := regexp.MustCompile(`aria-label="([^"]*)" lang=`).FindStringSubmatch(dressed)
+	if label == nil || html.UnescapeString(label[1]) != evil {
+		t.Errorf("the subject gets out of its attribute: %q", label)
+	}
+	m, err := write("reset", evil+"@example.com", evil)
+	if err != nil || !strings.Contains(m.Text, evil) || strings.Contains(m.HTML, "<img") || m.To != evil+"@example.com" {
+		t.Errorf("%+v %v", m, err)
 	}
 }
 
