@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 
+	authv1 "example.com/groundwork/api/auth/v1"
 	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/problem"
@@ -42,6 +43,15 @@ func (a *app) auth() (mounted, error) {
 		return mounted{}, err
 	}
 	return mounted{module.Routes, module.Jobs(), module}, nil
+}
+
+// authClient is how the named module calls auth.
+func (a *app) authClient(caller string) authv1.ClientWithResponsesInterface {
+	client, err := authv1.NewClientWithResponses("http://auth", authv1.WithHTTPClient(a.network.Client(caller, a.config.clientSecrets[caller])))
+	if err != nil { // a constant address
+		panic(err)
+	}
+	return client
 }
 
 // sender sends mails, or keeps them in a mailbox that exists in local runs only.

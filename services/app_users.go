@@ -10,7 +10,11 @@ func (a *app) users() (mounted, error) {
 	if err != nil {
 		return mounted{}, err
 	}
-	module, err := users.New(a.pools["users"], a.redis, kek, a.log)
+	module, err := users.New(a.pools["users"], a.redis, kek,
+		// only with auth:
+		a.authClient("users"),
+		// end auth
+		a.log)
 	if err != nil {
 		return mounted{}, err
 	}

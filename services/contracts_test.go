@@ -66,6 +66,7 @@ var exceptions = []exception{
 	{"paths are plural nouns in kebab-case", "/v1/auth/identities/{id}/password-reset", "makes nothing that could be named: its owner gets a mail"},
 	{"one thing has an ETag", "GET /v1/auth/identities/{id}", "looked at once, by people; that they looked is noted each time"},
 	{"a list has pages", "GET /v1/auth/identities", "an address has one account at the most"},
+	{"an id is a uuid, a time is a date-time called …_at", "POST /v1/auth/audit-events request_id", "as it came with the request: a caller may choose it"},
 	{"an id is a uuid, a time is a date-time called …_at", "GET /v1/auth/audit-events data/*/request_id", "as it came with the request: a caller may choose it"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/api-keys/{id}/rotate", "a transition with rules of its own, not a field to write"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/service-accounts/{id}/rotate", "a transition with rules of its own, not a field to write"},
@@ -81,7 +82,7 @@ var exceptions = []exception{
 	// end auth
 	// only with users:
 	{"paths are plural nouns in kebab-case", "/v1/users/me", "the caller's own, without an id to know"},
-	{"one thing has an ETag", "GET /v1/users/{id}", "for modules, which keep no copy"},
+	{"one thing has an ETag", "GET /v1/users/{id}", "modules keep no copy; that a person looked is noted each time"},
 	// end users
 	// only with transactions:
 	{"one thing has an ETag", "GET /v1/transactions/{id}", "a transaction is never changed"},

@@ -123,6 +123,8 @@ var walls = []wall{
 			"the gateway does not route GET /v1/books/{id}/face to books: add it to deploy/gateway/Caddyfile"},
 		{"an internal operation opened up", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"~^PUT /v1/books/[^/]+$" books`),
 			"the gateway routes PUT /v1/books/{id}, which is for modules only"},
+		{"an internal operation that others may call as well", replacing("api/books/v1/openapi.yaml", "        - oauth2: [internal]", "        - oauth2: [internal]\n        - oauth2: ['books:read']"),
+			"the gateway does not route GET /v1/books/{id} to books: add it to deploy/gateway/Caddyfile"},
 		{"a pattern that is too wide", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"~^GET /v1/books/.*$" books`),
 			"the gateway routes GET /v1/books/{id}, which is for modules only"},
 		{"another module", replacing("deploy/gateway/Caddyfile", `"GET /v1/books/mine" books`, `"GET /v1/books/mine" shelves`),
@@ -773,11 +775,12 @@ type operation struct {
 	scopes                 []string
 	public                 bool // nobody has to say who they are
 	anonymous              bool // nobody has to, by the back door
+	closed                 bool // every alternative is for modules
 }
 
 func (o operation) String() string { return o.method + " " + o.path }
 
-func (o operation) internal() bool { return slices.Contains(o.scopes, "internal") }
+func (o operation) internal() bool { return o.closed }
 
 func (o operation) module() string { return path.Dir(o.contract) }
 
@@ -795,12 +798,15 @@ func (f files) contracts(wrong *[]string) (list []operation) {
 				if op.Security != nil {
 					security = *op.Security
 				}
-				o := operation{contract: strings.TrimPrefix(path.Dir(name), "api/"), method: method, path: p, public: len(security) == 0}
+				o := operation{contract: strings.TrimPrefix(path.Dir(name), "api/"), method: method, path: p, public: len(security) == 0, closed: len(security) > 0}
 				for _, alternative := range security {
 					o.anonymous = o.anonymous || len(alternative) == 0
+					var asked []string
 					for _, scopes := range alternative {
-						o.scopes = append(o.scopes, scopes...)
+						asked = append(asked, scopes...)
 					}
+					o.scopes = append(o.scopes, asked...)
+					o.closed = o.closed && slices.Contains(asked, "internal")
 				}
 				list = append(list, o)
 			}

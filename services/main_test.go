@@ -303,6 +303,9 @@ func tellOf(t *testing.T, issuer *servertest.Issuer, address string) []string {
 // operators are the scopes that operators have and nobody else.
 var operators = []string{
 	"identities:read", "identities:write", "audit:read",
+	// only with users:
+	"users:read",
+	// end users
 	// only with transactions:
 	"ledger:read", "ledger:write", "ledger:admin",
 	// end transactions

@@ -65,12 +65,14 @@ var matrix = map[string]string{
 	"POST /v1/auth/identities/{id}/revoke-sessions": "133+33",
 	"POST /v1/auth/identities/{id}/password-reset":  "133+33",
 	"GET /v1/auth/audit-events":                     "133+33",
+	"POST /v1/auth/audit-events":                    "13333+",
 	"GET /.well-known/jwks.json":                    "++++++",
 	"GET /.well-known/oauth-authorization-server":   "++++++",
 	// only with users:
 	"GET /v1/users/me":   "1+++33",
 	"PATCH /v1/users/me": "1+++33",
-	"GET /v1/users/{id}": "13333+",
+	"GET /v1/users/{id}": "133+3+",
+	"GET /v1/users":      "133+33",
 	"PUT /v1/users/{id}": "13333+",
 	// end users
 	// only with transactions:

@@ -56,7 +56,7 @@ func TestEveryWayOfFailingIsAProblem(t *testing.T) {
 		// end transactions
 		{"wrong scope", "POST", "/v1/auth/identities", `{}`, nil, 403, "insufficient-scope"},
 		// only with users:
-		{"internal operation", "GET", "/v1/users/" + uuid.NewString(), ``, nil, 403, "insufficient-scope"},
+		{"internal operation", "PUT", "/v1/users/" + uuid.NewString(), `{}`, nil, 403, "insufficient-scope"},
 		// end users
 		{"unknown path", "GET", "/v1/nothing/" + marker, ``, nil, 404, "not-found"},
 		// only with transactions:

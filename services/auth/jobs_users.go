@@ -32,7 +32,9 @@ func (w *provision) Work(ctx context.Context, job *river.Job[provisionArgs]) err
 	if err != nil {
 		return err
 	}
-	resp, err := w.m.users.ProvisionUserWithResponse(ctx, i.ID, usersv1.Provision{Email: email, AuthVersion: i.Version})
+	resp, err := w.m.users.ProvisionUserWithResponse(ctx, i.ID, usersv1.Provision{
+		Email: email, AuthVersion: i.Version, Status: new(usersv1.ProvisionStatus(i.Status)),
+	})
 	if err != nil {
 		return fmt.Errorf("users: %w", err)
 	}

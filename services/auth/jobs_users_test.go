@@ -98,3 +98,19 @@ func TestProvisioningIsTriedUntilUsersAnswers(t *testing.T) {
 	w.exec(`update auth.river_job set scheduled_at = now() where state = 'retryable'`) // 16 s later
 	w.told(id)
 }
+
+func TestUsersIsToldOfTheStatus(t *testing.T) {
+	w := working(t)
+	ada := w.person("ada@example.com").Id
+	op := w.operating()
+	if told := w.told(ada.String()); told.Status == nil || *told.Status != "active" {
+		t.Errorf("users is told %+v of a new account", told)
+	}
+	if r, err := op.DisableIdentityWithResponse(t.Context(), ada); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	w.eventually("users knows that it is disabled", func() bool {
+		told, _ := w.users.get(ada.String())
+		return told.Status != nil && *told.Status == "disabled" && told.AuthVersion > 1
+	})
+}

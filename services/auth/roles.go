@@ -26,6 +26,9 @@ var permissions = map[string][]string{
 	},
 	roleOperator: {
 		"identities:read", "identities:write", "audit:read",
+		// only with users:
+		"users:read",
+		// end users
 		// only with transactions:
 		"ledger:read", "ledger:write", "ledger:admin",
 		// end transactions

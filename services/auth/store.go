@@ -39,6 +39,7 @@ type identity struct {
 	EmailCT    []byte
 	EmailIndex []byte
 	Roles      []string
+	Status     string
 	Version    int64
 	CreatedAt  time.Time
 }
@@ -184,7 +185,7 @@ func (s *store) identity(ctx context.Context, id uuid.UUID) (identity, error) {
 }
 
 func readIdentity(ctx context.Context, db postgres.DB, id uuid.UUID) (identity, error) {
-	rows, _ := db.Query(ctx, `select id, email_ct, email_index, roles, version, created_at from identities where id = $1`, id)
+	rows, _ := db.Query(ctx, `select id, email_ct, email_index, roles, status, version, created_at from identities where id = $1`, id)
 	i, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[identity])
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = errNoAccount

@@ -27,7 +27,11 @@ func process(t *testing.T, db *pgtest.DB, address string) *Module {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(db.Pool("users"), redis, kek, slog.New(slog.NewJSONHandler(t.Output(), nil)))
+	m, err := New(db.Pool("users"), redis, kek,
+		// only with auth:
+		nil,
+		// end auth
+		slog.New(slog.NewJSONHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +42,7 @@ func TestAProfileOpensThroughARotation(t *testing.T) {
 	t.Parallel()
 	ctx, db, redis, id := t.Context(), pgtest.New(t), miniredis.RunT(t), uuid.Must(uuid.NewV7())
 	m := process(t, db, redis.Addr())
-	if err := m.store.provision(ctx, id, "ada@example.com", 1); err != nil {
+	if err := m.store.provision(ctx, id, "ada@example.com", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	name := "Ada"

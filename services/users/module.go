@@ -1,9 +1,13 @@
 // Package users keeps who people are: one profile per account.
 //
-// It serves api/users/v1: one's own profile, and for other modules (scope internal) reading and provisioning one. It calls no other
-// module: auth provisions a profile when an account is confirmed, and again when its address changes. It keeps the schema users in
+// It serves api/users/v1: one's own profile, for operators reading everybody's, and for other modules (scope internal) reading and
+// provisioning one: auth does when an account is confirmed, and again when its address or its status changes. It keeps the schema users in
 // Postgres; there and in Redis, what names a person is a ciphertext. With Redis away the database answers. Its only job seals again what an
 // old key has sealed (jobs.go).
+//
+// only with auth:
+// It calls auth, to note who has looked at the profile of somebody else (audit_auth.go).
+// end auth
 package users
 
 import (
@@ -19,6 +23,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 	"go.opentelemetry.io/otel"
 
+	authv1 "example.com/groundwork/api/auth/v1"
 	usersv1 "example.com/groundwork/api/users/v1"
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/jobs"
@@ -32,12 +37,22 @@ type Module struct {
 	rotation *seal.Rotation
 	store    *store
 	queue    *jobs.Queue
+	// only with auth:
+	auth authv1.ClientWithResponsesInterface
+	// end auth
 }
 
 // New makes the module; it asks nothing of the network yet. kek is the key-encryption key of its keysets.
-func New(db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD, log *slog.Logger) (*Module, error) {
+func New(db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD,
+	// only with auth:
+	auth authv1.ClientWithResponsesInterface,
+	// end auth
+	log *slog.Logger) (*Module, error) {
 	keys := seal.New(kek, seal.Table(db))
 	m := &Module{keys: keys, rotation: seal.NewRotation(keys, db, sealed...), store: newStore(db, redis, keys)}
+	// only with auth:
+	m.auth = auth
+	// end auth
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &rotateKeys{rotation: m.rotation})
 	var err error

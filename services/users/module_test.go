@@ -32,6 +32,9 @@ type world struct {
 	t     *testing.T
 	db    *pgtest.DB
 	redis *miniredis.Miniredis
+	// only with auth:
+	trail trail
+	// end auth
 	*servertest.Server
 }
 
@@ -55,7 +58,11 @@ func (w *world) instance() *servertest.Server {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m, err := users.New(w.db.Pool("users"), redis, kek, slog.New(slog.NewJSONHandler(w.t.Output(), nil)))
+	m, err := users.New(w.db.Pool("users"), redis, kek,
+		// only with auth:
+		w.authModule(),
+		// end auth
+		slog.New(slog.NewJSONHandler(w.t.Output(), nil)))
 	if err != nil {
 		w.t.Fatal(err)
 	}

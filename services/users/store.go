@@ -21,7 +21,7 @@ import (
 )
 
 // columns are those of a user, in every statement that answers one.
-const columns = `id, email_ct, name_ct, locale, version, created_at`
+const columns = `id, email_ct, name_ct, locale, status, version, created_at`
 
 // sealed is where ciphertexts stand; another column of them wants a line here, and an index as these have.
 var sealed = []seal.Column{{Table: "users", ID: "id", Name: "email_ct"}, {Table: "users", ID: "id", Name: "name_ct"}}
@@ -33,6 +33,7 @@ type user struct {
 	EmailCT   []byte
 	NameCT    []byte
 	Locale    *string
+	Status    string // of the account
 	Version   int64
 	CreatedAt time.Time
 }
@@ -46,7 +47,7 @@ func (u user) api(ctx context.Context, keys *seal.Keys) (usersv1.User, error) {
 		return usersv1.User{}, err
 	}
 	answer := usersv1.User{
-		Id: u.ID, Email: string(email), CreatedAt: u.CreatedAt.UTC(),
+		Id: u.ID, Email: string(email), Status: usersv1.UserStatus(u.Status), CreatedAt: u.CreatedAt.UTC(),
 		Name: nullable.NewNullNullable[string](), Locale: nullable.NewNullNullable[string](),
 	}
 	if u.NameCT != nil {
@@ -69,8 +70,8 @@ type store struct {
 }
 
 func newStore(db *pgxpool.Pool, redis *redis.Client, keys *seal.Keys) *store {
-	// The 1 is the shape of user: raise it with a change of its fields.
-	return &store{db: db, keys: keys, cache: cache.New(redis, "users:1", time.Minute)}
+	// The 2 is the shape of user: raise it with a change of its fields.
+	return &store{db: db, keys: keys, cache: cache.New(redis, "users:2", time.Minute)}
 }
 
 // get returns a profile, from the cache if it is there.
@@ -100,6 +101,28 @@ func (s *store) read(ctx context.Context, id uuid.UUID) (user, error) {
 	return u, err
 }
 
+// filter is which profiles are listed; its zero value is all.
+type filter struct {
+	emailIndex []byte
+	status     string
+}
+
+// list returns the profiles before the one named, newest first. A condition that nobody asks for is not in the statement, so that each has
+// the plan that fits it.
+func (s *store) list(ctx context.Context, before uuid.UUID, f filter, limit int) ([]user, error) {
+	where, args := `deleted_at is null and id < $1`, []any{before, limit}
+	if f.emailIndex != nil {
+		args = append(args, f.emailIndex)
+		where += ` and email_index = $` + strconv.Itoa(len(args))
+	}
+	if f.status != "" {
+		args = append(args, f.status)
+		where += ` and status = $` + strconv.Itoa(len(args))
+	}
+	rows, _ := s.db.Query(ctx, `select `+columns+` from users where `+where+` order by id desc limit $2`, args...)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[user])
+}
+
 // update changes a profile that is still at this version.
 func (s *store) update(ctx context.Context, id uuid.UUID, version int64, p patch) (u user, err error) {
 	var nameCT []byte
@@ -127,7 +150,8 @@ func (s *store) update(ctx context.Context, id uuid.UUID, version int64, p patch
 }
 
 // provision brings a profile to this version of its account. One that is there already, or a newer one, stays as it is.
-func (s *store) provision(ctx context.Context, id uuid.UUID, email string, authVersion int64) error {
+// A nil status says nothing of it: so do callers of before it was told.
+func (s *store) provision(ctx context.Context, id uuid.UUID, email string, authVersion int64, status *string) error {
 	emailCT, err := s.keys.Seal(ctx, []byte(email), "users", "email_ct", id)
 	if err != nil {
 		return err
@@ -138,12 +162,12 @@ func (s *store) provision(ctx context.Context, id uuid.UUID, email string, authV
 	}
 	var version int64
 	err = s.db.QueryRow(ctx, `
-		insert into users as u (id, email_ct, email_index, auth_version) values ($1, $2, $3, $4)
+		insert into users as u (id, email_ct, email_index, auth_version, status) values ($1, $2, $3, $4, coalesce($5, 'active'))
 		on conflict (id) do update set
 		  email_ct = excluded.email_ct, email_index = excluded.email_index,
-		  auth_version = excluded.auth_version, version = u.version + 1
+		  auth_version = excluded.auth_version, status = coalesce($5, u.status), version = u.version + 1
 		where u.auth_version < excluded.auth_version
-		returning version`, id, emailCT, index, authVersion).Scan(&version)
+		returning version`, id, emailCT, index, authVersion, status).Scan(&version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

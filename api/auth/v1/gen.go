@@ -117,6 +117,24 @@ func (e LoginRefreshTokenIn) Valid() bool {
 	}
 }
 
+// Defines values for NewAuditEventKind.
+const (
+	NewAuditEventKindUserRead    NewAuditEventKind = "user.read"
+	NewAuditEventKindUsersListed NewAuditEventKind = "users.listed"
+)
+
+// Valid indicates whether the value is a known member of the NewAuditEventKind enum.
+func (e NewAuditEventKind) Valid() bool {
+	switch e {
+	case NewAuditEventKindUserRead:
+		return true
+	case NewAuditEventKindUsersListed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NewIdentityRoles.
 const (
 	NewIdentityRolesOperator NewIdentityRoles = "operator"
@@ -251,7 +269,7 @@ type AuditEvent struct {
 	// Actor The subject of the token it was done with: a person, a module or a key. Empty when there was none.
 	Actor string `json:"actor"`
 
-	// Address From where; null when it was a job or is forgotten.
+	// Address From where; null when it was a job, in another module or is forgotten.
 	Address   nullable.Nullable[string] `json:"address"`
 	CreatedAt time.Time                 `json:"created_at"`
 	Id        openapi_types.UUID        `json:"id"`
@@ -387,6 +405,20 @@ type Login struct {
 
 // LoginRefreshTokenIn Where the refresh token goes: a web app takes a cookie.
 type LoginRefreshTokenIn string
+
+// NewAuditEvent defines model for NewAuditEvent.
+type NewAuditEvent struct {
+	// Actor The subject of the token that it was done with.
+	Actor     string            `json:"actor"`
+	Kind      NewAuditEventKind `json:"kind"`
+	RequestId string            `json:"request_id"`
+
+	// UserId Whose profile it was about; absent when nobody's.
+	UserId *openapi_types.UUID `json:"user_id,omitempty"`
+}
+
+// NewAuditEventKind defines model for NewAuditEvent.Kind.
+type NewAuditEventKind string
 
 // NewIdentity defines model for NewIdentity.
 type NewIdentity struct {
@@ -680,6 +712,9 @@ type IssueTokenParams struct {
 // CreateApiKeyJSONRequestBody defines body for CreateApiKey for application/json ContentType.
 type CreateApiKeyJSONRequestBody = NewKey
 
+// NoteAuditEventJSONRequestBody defines body for NoteAuditEvent for application/json ContentType.
+type NoteAuditEventJSONRequestBody = NewAuditEvent
+
 // ChangeEmailJSONRequestBody defines body for ChangeEmail for application/json ContentType.
 type ChangeEmailJSONRequestBody = Address
 
@@ -859,6 +894,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/auth/audit-events (the `ListAuditEvents` operationId).
 	ListAuditEvents(ctx context.Context, params *ListAuditEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// NoteAuditEventWithBody Note what somebody did in another module
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+	NoteAuditEventWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// NoteAuditEvent Note what somebody did in another module
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+	NoteAuditEvent(ctx context.Context, body NoteAuditEventJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ChangeEmailWithBody Ask for another address
 	//
@@ -1403,6 +1452,40 @@ func (c *Client) RotateApiKey(ctx context.Context, id Id, reqEditors ...RequestE
 // Corresponds with GET /v1/auth/audit-events (the `ListAuditEvents` operationId).
 func (c *Client) ListAuditEvents(ctx context.Context, params *ListAuditEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListAuditEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NoteAuditEventWithBody Note what somebody did in another module
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+func (c *Client) NoteAuditEventWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNoteAuditEventRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NoteAuditEvent Note what somebody did in another module
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+func (c *Client) NoteAuditEvent(ctx context.Context, body NoteAuditEventJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNoteAuditEventRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2641,6 +2724,46 @@ func NewListAuditEventsRequest(server string, params *ListAuditEventsParams) (*h
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewNoteAuditEventRequest calls the generic NoteAuditEvent builder with application/json body
+func NewNoteAuditEventRequest(server string, body NoteAuditEventJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewNoteAuditEventRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewNoteAuditEventRequestWithBody constructs an http.Request for the NoteAuditEvent method, with any body, and a specified content type
+func NewNoteAuditEventRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/auth/audit-events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4117,6 +4240,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/auth/audit-events (the `ListAuditEvents` operationId).
 	ListAuditEventsWithResponse(ctx context.Context, params *ListAuditEventsParams, reqEditors ...RequestEditorFn) (*ListAuditEventsResponse, error)
 
+	// NoteAuditEventWithBodyWithResponse Note what somebody did in another module
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+	NoteAuditEventWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NoteAuditEventResponse, error)
+
+	// NoteAuditEventWithResponse Note what somebody did in another module
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+	NoteAuditEventWithResponse(ctx context.Context, body NoteAuditEventJSONRequestBody, reqEditors ...RequestEditorFn) (*NoteAuditEventResponse, error)
+
 	// ChangeEmailWithBodyWithResponse Ask for another address
 	//
 	// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
@@ -4921,6 +5058,47 @@ func (r ListAuditEventsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListAuditEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type NoteAuditEventResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r NoteAuditEventResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r NoteAuditEventResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r NoteAuditEventResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r NoteAuditEventResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r NoteAuditEventResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6626,6 +6804,32 @@ func (c *ClientWithResponses) ListAuditEventsWithResponse(ctx context.Context, p
 	return ParseListAuditEventsResponse(rsp)
 }
 
+// NoteAuditEventWithBodyWithResponse Note what somebody did in another module
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+func (c *ClientWithResponses) NoteAuditEventWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NoteAuditEventResponse, error) {
+	rsp, err := c.NoteAuditEventWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNoteAuditEventResponse(rsp)
+}
+
+// NoteAuditEventWithResponse Note what somebody did in another module
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/auth/audit-events (the `NoteAuditEvent` operationId).
+func (c *ClientWithResponses) NoteAuditEventWithResponse(ctx context.Context, body NoteAuditEventJSONRequestBody, reqEditors ...RequestEditorFn) (*NoteAuditEventResponse, error) {
+	rsp, err := c.NoteAuditEvent(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNoteAuditEventResponse(rsp)
+}
+
 // ChangeEmailWithBodyWithResponse Ask for another address
 //
 // The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
@@ -7651,6 +7855,35 @@ func ParseListAuditEventsResponse(rsp *http.Response) (*ListAuditEventsResponse,
 			headers.Link = value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseNoteAuditEventResponse parses an HTTP response from a NoteAuditEventWithResponse call
+func ParseNoteAuditEventResponse(rsp *http.Response) (*NoteAuditEventResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &NoteAuditEventResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -8854,6 +9087,9 @@ type ServerInterface interface {
 	// ListAuditEvents List who did what to whom
 	// (GET /v1/auth/audit-events)
 	ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams)
+	// NoteAuditEvent Note what somebody did in another module
+	// (POST /v1/auth/audit-events)
+	NoteAuditEvent(w http.ResponseWriter, r *http.Request)
 	// ChangeEmail Ask for another address
 	// (POST /v1/auth/email/change)
 	ChangeEmail(w http.ResponseWriter, r *http.Request)
@@ -9003,6 +9239,12 @@ func (_ Unimplemented) RotateApiKey(w http.ResponseWriter, r *http.Request, id I
 // ListAuditEvents List who did what to whom
 // (GET /v1/auth/audit-events)
 func (_ Unimplemented) ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// NoteAuditEvent Note what somebody did in another module
+// (POST /v1/auth/audit-events)
+func (_ Unimplemented) NoteAuditEvent(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -9424,6 +9666,20 @@ func (siw *ServerInterfaceWrapper) ListAuditEvents(w http.ResponseWriter, r *htt
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListAuditEvents(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// NoteAuditEvent operation middleware
+func (siw *ServerInterfaceWrapper) NoteAuditEvent(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.NoteAuditEvent(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -10405,6 +10661,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/v1/auth/audit-events", wrapper.ListAuditEvents)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/auth/audit-events", wrapper.NoteAuditEvent)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/.well-known/jwks.json", wrapper.GetJwks)
 	})
 	r.Group(func(r chi.Router) {
@@ -10714,6 +10973,39 @@ type ListAuditEventsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAuditEventsdefaultApplicationProblemPlusJSONResponse) VisitListAuditEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NoteAuditEventRequestObject struct {
+	Body *NoteAuditEventJSONRequestBody
+}
+
+type NoteAuditEventResponseObject interface {
+	VisitNoteAuditEventResponse(w http.ResponseWriter) error
+}
+
+type NoteAuditEvent204Response struct {
+}
+
+func (response NoteAuditEvent204Response) VisitNoteAuditEventResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type NoteAuditEventdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response NoteAuditEventdefaultApplicationProblemPlusJSONResponse) VisitNoteAuditEventResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -12073,6 +12365,9 @@ type StrictServerInterface interface {
 	// ListAuditEvents List who did what to whom
 	// (GET /v1/auth/audit-events)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
+	// NoteAuditEvent Note what somebody did in another module
+	// (POST /v1/auth/audit-events)
+	NoteAuditEvent(ctx context.Context, request NoteAuditEventRequestObject) (NoteAuditEventResponseObject, error)
 	// ChangeEmail Ask for another address
 	// (POST /v1/auth/email/change)
 	ChangeEmail(ctx context.Context, request ChangeEmailRequestObject) (ChangeEmailResponseObject, error)
@@ -12394,6 +12689,37 @@ func (sh *strictHandler) ListAuditEvents(w http.ResponseWriter, r *http.Request,
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListAuditEventsResponseObject); ok {
 		if err := validResponse.VisitListAuditEventsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// NoteAuditEvent operation middleware
+func (sh *strictHandler) NoteAuditEvent(w http.ResponseWriter, r *http.Request) {
+	var request NoteAuditEventRequestObject
+
+	var body NoteAuditEventJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.NoteAuditEvent(ctx, request.(NoteAuditEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "NoteAuditEvent")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(NoteAuditEventResponseObject); ok {
+		if err := validResponse.VisitNoteAuditEventResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
