@@ -95,7 +95,7 @@ bench: #: measure the program against baselines, in one run; BENCH='-rounds 1 -f
 		LOCAL_DATA="$$data" $(LOCAL) .local/bin/bench $(BENCH) .local/bin/groundwork-bench
 
 bench-history: #: what ten million entries cost, in a quarter of an hour
-	@$(MAKE) bench BENCH="-history 10000000 $(BENCH)"
+	@$(MAKE) bench BENCH="-history 10000000 -for 10s $(BENCH)"
 
 # The stack for tests lends its Redis, and says where Postgres is: the one that is killed is another.
 crash: #: kill instances and Postgres under payments, count what is lost or doubled; CRASH='-for 60s'
