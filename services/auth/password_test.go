@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"example.com/groundwork/pkg/problem"
 	"github.com/alexedwards/argon2id"
+
+	"example.com/groundwork/pkg/problem"
 )
 
 func TestCheckPassword(t *testing.T) {

@@ -175,6 +175,20 @@ func TestAHoldThatCannotExpireStopsNoOther(t *testing.T) {
 	}
 	guest.wantBalance(whole, 100, 0)
 	guest.wantBalance(broken, 100, 7)
+	guest.held(whole, broken, 5)
+	third := guest.open("EUR")
+	b.must(b.order("", b.outside, third, 10))
+	guest.held(third, whole, 3)
+	if _, err := b.db.Owner().Exec(t.Context(), `alter table transactions.holds disable trigger holds_end_once;
+		update transactions.holds set expires_at = now() - interval '1 s' where status = 'open';
+		alter table transactions.holds enable trigger holds_end_once`); err != nil {
+		t.Fatal(err)
+	}
+	b.elsewhere(`select from balances where account_id = $1 for update`, whole)
+	if n, err := b.store.expireHolds(t.Context(), 1); err != nil || n != 1 {
+		t.Errorf("while somebody sits on an account %d end: %v", n, err)
+	}
+	guest.wantBalance(third, 10, 0)
 	if got := b.broken(true); !slices.Equal(got, []string{"I5"}) {
 		t.Errorf("found %q", got)
 	}

@@ -30,7 +30,11 @@ func newPurge() (river.JobArgs, *river.InsertOpts) { return purgeArgs{}, nil }
 
 // Work forgets until nothing is left to forget, or its time is over; the next run goes on.
 func (p *purge) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
-	return inSteps(ctx, purgeStep, p.store.purgeKeys)
+	for {
+		if n, err := p.store.purgeKeys(ctx, purgeStep); err != nil || n < purgeStep {
+			return err
+		}
+	}
 }
 
 // expire ends the holds whose time is over. A hold cannot be captured any more from that moment on; what it held is free when this has run.
@@ -46,15 +50,8 @@ func (expireArgs) Kind() string { return "expire_holds" }
 
 func newExpire() (river.JobArgs, *river.InsertOpts) { return expireArgs{}, nil }
 
-// Work ends them all, as purge does.
+// Work ends them all, or its time is over; the next run goes on.
 func (e *expire) Work(ctx context.Context, _ *river.Job[expireArgs]) error {
-	return inSteps(ctx, expireStep, e.store.expireHolds)
-}
-
-func inSteps(ctx context.Context, size int, step func(ctx context.Context, limit int) (int, error)) error {
-	for {
-		if n, err := step(ctx, size); err != nil || n < size {
-			return err
-		}
-	}
+	_, err := e.store.expireHolds(ctx, expireStep)
+	return err
 }

@@ -38,6 +38,17 @@ type needs struct {
 	original  *uuid.UUID // the transaction that is taken back
 }
 
+// locks are the numbers of the locks of a reference and of a reversal.
+func (n needs) locks() (locks []int64) {
+	if n.reference != nil {
+		locks = append(locks, lockOf("reference", n.reference.CreatedBy, n.reference.Reference))
+	}
+	if n.original != nil {
+		locks = append(locks, lockOf("reversal", *n.original, ""))
+	}
+	return locks
+}
+
 // done is what a deed leaves to be written, beside the balances that it moved.
 type done struct {
 	transaction *transaction

@@ -2,6 +2,7 @@ package transactions
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -124,6 +125,7 @@ type books struct {
 	used     map[reference]bool
 	reversed map[uuid.UUID]bool // transactions that were taken back
 	moved    map[uuid.UUID]bool // accounts whose balance is another one now
+	sat      map[int64]bool     // locks of references and reversals that somebody else has
 	now      time.Time          // the database's; known where there are holds
 }
 
@@ -139,7 +141,7 @@ func (b books) complete(n needs) bool {
 			return false
 		}
 	}
-	return true
+	return !slices.ContainsFunc(n.locks(), func(lock int64) bool { return b.sat[lock] })
 }
 
 // draft are balances as a deed would leave them.

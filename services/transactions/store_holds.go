@@ -3,6 +3,7 @@ package transactions
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -48,29 +49,59 @@ func (w *written) queueHolds(batch *pgx.Batch) {
 	}
 }
 
-// expireHolds ends at most limit holds whose time is over, and says how many. It steps around those that somebody is ending, and those of an
-// account that does not hold what it should (I5): it would stop the others.
-func (s store) expireHolds(ctx context.Context, limit int) (n int, err error) {
-	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `
-			select h.id, h.account_id from holds h join balances b on b.account_id = h.account_id
-			where h.status = 'open' and h.expires_at <= now()
-			and b.held >= (select sum(amount) from holds o where o.account_id = h.account_id and o.status = 'open')
-			order by h.expires_at limit $1 for no key update of h skip locked`, limit)
-		type due struct{ ID, AccountID uuid.UUID }
-		over, err := pgx.CollectRows(rows, pgx.RowToStructByName[due])
-		if n = len(over); err != nil || n == 0 {
+// expireHolds goes through all holds whose time is over, step by step, and says how many it has ended. It steps around those that somebody is
+// ending, those of an account that somebody sits on, and those of one that does not hold what it should (I5): they would stop the others.
+func (s store) expireHolds(ctx context.Context, step int) (ended int, err error) {
+	var last lapsed
+	for {
+		var n int
+		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+			over, err := pickLapsed(ctx, tx, last, step)
+			if n = len(over); err != nil || n == 0 {
+				return err
+			}
+			last = over[n-1]
+			done, err := endLapsed(ctx, tx, over)
+			ended += done
 			return err
+		})
+		if err != nil || n < step {
+			return ended, err
 		}
-		ids, accounts := column(over, func(d due) uuid.UUID { return d.ID }), column(over, func(d due) uuid.UUID { return d.AccountID })
-		batch := &pgx.Batch{}
-		batch.Queue(`select from balances where account_id = any($1) order by account_id for no key update`, accounts)
-		batch.Queue(`
-			update balances b set held = b.held - due.amount, version = b.version + 1, updated_at = clock_timestamp()
-			from (select account_id, sum(amount) as amount from holds where id = any($1) group by account_id) due
-			where b.account_id = due.account_id`, ids)
-		batch.Queue(`update holds set status = 'expired', version = version + 1 where id = any($1)`, ids)
-		return tx.SendBatch(ctx, batch).Close()
-	})
-	return n, err
+	}
+}
+
+// lapsed is a hold whose time is over.
+type lapsed struct {
+	ID, AccountID uuid.UUID
+	ExpiresAt     time.Time
+}
+
+func pickLapsed(ctx context.Context, tx pgx.Tx, after lapsed, limit int) ([]lapsed, error) {
+	rows, _ := tx.Query(ctx, `
+		select id, account_id, expires_at from holds where status = 'open' and expires_at <= now() and (expires_at, id) > ($1, $2)
+		order by expires_at, id limit $3 for no key update skip locked`, after.ExpiresAt, after.ID, limit)
+	return pgx.CollectRows(rows, pgx.RowToStructByName[lapsed])
+}
+
+// endLapsed ends the holds of the accounts that it gets hold of, and lets go of what they held.
+func endLapsed(ctx context.Context, tx pgx.Tx, over []lapsed) (int, error) {
+	rows, _ := tx.Query(ctx, `select account_id from balances where account_id = any($1) order by account_id for no key update skip locked`,
+		column(over, func(l lapsed) uuid.UUID { return l.AccountID }))
+	free, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return 0, err
+	}
+	rows, _ = tx.Query(ctx, `
+		update balances b set held = b.held - due.amount, version = b.version + 1, updated_at = clock_timestamp()
+		from (select account_id, sum(amount) as amount from holds where id = any($1) and account_id = any($2) group by account_id) due
+		where b.account_id = due.account_id and b.held >= due.amount
+		returning b.account_id`, column(over, func(l lapsed) uuid.UUID { return l.ID }), free)
+	freed, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return 0, err
+	}
+	done, err := tx.Exec(ctx, `update holds set status = 'expired', version = version + 1 where id = any($1) and account_id = any($2)`,
+		column(over, func(l lapsed) uuid.UUID { return l.ID }), freed)
+	return int(done.RowsAffected()), err
 }

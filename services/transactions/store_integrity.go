@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"example.com/groundwork/pkg/jobs"
 	"example.com/groundwork/pkg/postgres"
@@ -32,6 +33,9 @@ var invariants = []invariant{
 		left join lateral (select balance_after, account_version from entries e where e.account_id = b.account_id order by account_version desc limit 1) e on true
 		where b.updated_at >= $1 and $2::uuid is not null
 		and (b.posted, b.entry_version) is distinct from (coalesce(e.balance_after, 0), coalesce(e.account_version, 0))`},
+	{"I3", "every account has a balance", `
+		select a.id from accounts a left join balances b on b.account_id = a.id
+		where a.created_at >= $1 and $2::uuid is not null and b.account_id is null`},
 	{"I3", "an entry goes on from the balance that the one before left", `
 		select e.account_id from entries e
 		left join entries before on before.account_id = e.account_id and before.account_version = e.account_version - 1
@@ -44,8 +48,9 @@ var invariants = []invariant{
 		select b.account_id from balances b
 		left join (select account_id, sum(amount) as amount from holds where status = 'open' group by account_id) h on h.account_id = b.account_id
 		where $1::timestamptz is not null and $2::uuid is not null and b.held <> coalesce(h.amount, 0)`},
-	{"I6", "nothing is below its floor, holds included", `
-		select account_id from balances where $1::timestamptz is not null and $2::uuid is not null and posted - held < floor`},
+	{"I6", "nothing is below its floor, holds included, and customers have one", `
+		select b.account_id from balances b join accounts a on a.id = b.account_id
+		where $1::timestamptz is not null and $2::uuid is not null and (b.posted - b.held < b.floor or a.kind = 'customer' and b.floor is null)`},
 	{"I7", "a capture moves what its hold says, once, and no more than was held", `
 		select t.id from transactions t
 		left join holds h on h.transaction_id = t.id
@@ -67,27 +72,36 @@ var invariants = []invariant{
 		) k
 		where keys > 1 or not exists (
 			select from transactions where id = right(made, 36)::uuid union all select from holds where id = right(made, 36)::uuid)`},
-	{"I9", "what was done in the last day is kept under its key", `
+	{"I9", "what was done in the last twelve hours is kept under its key", `
 		select made.id from (
 			select id, created_at from transactions where id >= $2 and kind <> 'capture' union all select id, created_at from holds where id >= $2
 		) made
-		where made.created_at >= now() - interval '23 hours' and not exists (
-			select from idempotency_keys k where right(headers -> 'Location' ->> 0, 36) = made.id::text and expires_at >= $1::timestamptz + interval '23 hours')`},
+		where made.created_at >= now() - interval '12 hours' and not exists (
+			select from idempotency_keys k where right(headers -> 'Location' ->> 0, 36) = made.id::text and expires_at >= $1::timestamptz + interval '12 hours')`},
+	// What fires when: 58 before update, delete and truncate; 42 before delete and truncate; 19 before the update of a row; 4 after an insert.
 	{"I11", "history cannot be changed, and what guards it is there", `
 		select guard || ' of ' || name from (values
-			('transactions', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'), ('entries', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'),
-			('entries', 'check_entries', 'c775be1aeb04d0db83e1c9324d3fca12'), ('transaction_reversals', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'),
-			('transaction_references', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'), ('holds', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830'),
-			('holds', 'check_hold', 'a127e103c4aa51b44e2af1fe502058f4')
-		) as g (name, guard, body)
+			('transactions', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830', 58), ('entries', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830', 58),
+			('entries', 'check_entries', 'c775be1aeb04d0db83e1c9324d3fca12', 4), ('transaction_reversals', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830', 58),
+			('transaction_references', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830', 58), ('holds', 'refuse_change', '3ee2c9f0d215ff19d533cd8b1947f830', 42),
+			('holds', 'check_hold', 'a127e103c4aa51b44e2af1fe502058f4', 19)
+		) as g (name, guard, body, fires)
 		where $1::timestamptz is not null and $2::uuid is not null and (
 			has_table_privilege(name, 'delete, truncate, trigger')
 			or exists (
 				select from pg_attribute where attrelid = name::regclass and attnum > 0 and not attisdropped and has_column_privilege(name, attnum, 'update')
 				and (name <> 'holds' or attname not in ('status', 'captured_amount', 'transaction_id', 'version')))
 			or not exists (
-				select from pg_trigger join pg_proc p on p.oid = tgfoid
-				where tgrelid = name::regclass and tgfoid = guard::regproc and md5(prosrc) = body and tgenabled in ('O', 'A')))`},
+				select from pg_trigger join pg_proc p on p.oid = tgfoid where tgrelid = name::regclass and tgfoid = guard::regproc
+				and md5(prosrc) = body and tgtype = fires and tgqual is null and tgenabled in ('O', 'A')))`},
+	{"I11", "nobody may say what the ledger says itself", `
+		select privilege || ' of ' || name || '.' || field from (values
+			('insert', 'transactions', 'created_xid'), ('insert', 'holds', 'status'), ('insert', 'holds', 'captured_amount'), ('insert', 'holds', 'transaction_id'),
+			('insert', 'balances', 'posted'), ('insert', 'balances', 'held'), ('insert', 'balances', 'entry_version'), ('update', 'balances', 'floor'),
+			('update', 'balances', 'currency'), ('update', 'accounts', 'kind'), ('update', 'accounts', 'owner_id'), ('update', 'accounts', 'currency')
+		) as g (privilege, name, field)
+		where $1::timestamptz is not null and $2::uuid is not null
+		and (has_column_privilege(name, field, privilege) or name in ('balances', 'accounts') and has_table_privilege(name, 'delete, truncate, trigger'))`},
 }
 
 // broken says in how many places a rule is broken, and gives a few. A statement looks at one state of everything; all of a run in one snapshot
@@ -101,6 +115,12 @@ func (s store) broken(ctx context.Context, sql string, since time.Time) (found i
 		return row.Scan(&found, &examples)
 	})
 	return found, examples, err
+}
+
+// damaged reports whether a check failed because of what it found: something that it names is gone, or does not read as what it is.
+func damaged(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code[:2] == "42" || pgErr.Code[:2] == "22")
 }
 
 // firstID is the least UUIDv7 of a time (RFC 9562, section 5.7).

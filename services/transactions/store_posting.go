@@ -200,27 +200,33 @@ type sender interface {
 func look(ctx context.Context, db sender, all []needs, locked string) (books, error) {
 	b := books{
 		balances: map[uuid.UUID]balance{}, holds: map[uuid.UUID]hold{}, used: map[reference]bool{}, reversed: map[uuid.UUID]bool{},
-		moved: map[uuid.UUID]bool{},
+		moved: map[uuid.UUID]bool{}, sat: map[int64]bool{},
 	}
 	var accounts, holds, originals []uuid.UUID
 	var names []reference
 	var locks []int64
 	for _, n := range all {
 		accounts, holds = append(accounts, n.accounts...), append(holds, n.holds...)
+		locks = append(locks, n.locks()...)
 		if n.reference != nil {
-			names, locks = append(names, *n.reference), append(locks, lockOf("reference", n.reference.CreatedBy, n.reference.Reference))
+			names = append(names, *n.reference)
 		}
 		if n.original != nil {
-			originals, locks = append(originals, *n.original), append(locks, lockOf("reversal", *n.original, ""))
+			originals = append(originals, *n.original)
 		}
 	}
 	batch := &pgx.Batch{}
 	if len(holds) > 0 {
 		queueRows(batch, func(h hold) { b.holds[h.ID] = h }, selectHolds+` where h.id = any($1) order by h.id `+locked, holds)
 	}
-	if len(locks) > 0 && locked != "" {
-		// A lock and not a row: the reference of an order that is refused stays free, and nothing is ever deleted.
-		slices.Sort(locks)
+	// A lock and not a row: the reference of an order that is refused stays free, and nothing is ever deleted.
+	slices.Sort(locks)
+	switch {
+	case len(locks) == 0 || locked == "":
+	case strings.Contains(locked, "skip"):
+		queueRows(batch, func(l struct{ Lock int64 }) { b.sat[l.Lock] = true },
+			`select lock from unnest($1::bigint[]) as l (lock) where not pg_try_advisory_xact_lock(lock)`, locks)
+	default:
 		batch.Queue(`select pg_advisory_xact_lock(lock) from unnest($1::bigint[]) as l (lock)`, locks)
 	}
 	if len(names) > 0 {

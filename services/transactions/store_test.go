@@ -290,6 +290,21 @@ func TestReplays(t *testing.T) {
 	b.audit()
 }
 
+// Somebody who sits on a reference keeps nobody else waiting for ever.
+func TestAReferenceThatSomebodySitsOn(t *testing.T) {
+	b := newBank(t, 2, 10)
+	b.elsewhere(`select pg_advisory_xact_lock($1)`, lockOf("reference", b.owner, "r"))
+	got := b.store.post(t.Context(), []*order{
+		b.order("one", b.accounts[0], b.accounts[1], 1), named(b.order("two", b.accounts[0], b.accounts[1], 1), "r"), b.order("three", b.accounts[0], b.accounts[1], 1),
+	})
+	if got[0].answer.Status != 201 || got[2].answer.Status != 201 || problem.From(got[1].err).Code != "ledger-busy" {
+		t.Errorf("%+v", got)
+	}
+	if n := b.balance(b.accounts[1]); n != 12 {
+		t.Errorf("balance %d", n)
+	}
+}
+
 func TestBatch(t *testing.T) {
 	b := newBank(t, 3, 10)
 	old := b.order("old", b.accounts[0], b.accounts[1], 1)
