@@ -296,7 +296,7 @@ func TestAPasswordIsChanged(t *testing.T) {
 // What changes how one comes in asks for a proof that is fresh, which is given again for the password (and a code).
 func TestStepUp(t *testing.T) {
 	w := newWorld(t)
-	w.person("ada@example.com")
+	w.person("ada@example.com", "user", "operator")
 	tokens := w.session("ada@example.com")
 	w.exec(`update auth.sessions set authenticated_at = now() - interval '11 minutes'`)
 	old, _ := w.refresh(*tokens.RefreshToken)
@@ -325,9 +325,13 @@ func TestStepUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	answered(t, "a wrong proof", wrong.HTTPResponse, wrong.Body, 401, "invalid-credentials")
+	w.exec(`update auth.identities set roles = '{user}'`)
 	right, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password})
 	if err != nil || right.JSON200 == nil || right.JSON200.RefreshToken != nil {
 		t.Fatalf("a right one: %v %s", err, right.Body)
+	}
+	if !strings.Contains(old.Scope, "identities:write") || strings.Contains(right.JSON200.Scope, "identities:write") {
+		t.Errorf("a proof gives back what was taken away: %s", right.JSON200.Scope)
 	}
 	if r, err := w.as(right.JSON200.AccessToken).ChangePasswordWithResponse(t.Context(), authv1.PasswordChange{CurrentPassword: password, Password: other}); err != nil || r.StatusCode() != 204 {
 		t.Errorf("with it: %v %s", err, r.Body)

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -126,7 +127,9 @@ func (m *Module) Reauthenticate(ctx context.Context, req authv1.ReauthenticateRe
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := m.tokens(ctx, s, caller.Scopes)
+	granted := scopesOf(s.Roles) // a role that was taken away is not given back by a proof
+	scopes := slices.DeleteFunc(slices.Clone(caller.Scopes), func(scope string) bool { return !slices.Contains(granted, scope) })
+	tokens, err := m.tokens(ctx, s, scopes)
 	tokens.RefreshToken = nil // it goes on as it was
 	return authv1.Reauthenticate200JSONResponse(tokens), err
 }
