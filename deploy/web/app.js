@@ -35,8 +35,12 @@ const signUp = (email, password) => send('POST', '/v1/auth/register', json({ ema
 const confirmAddress = (token) => send('POST', '/v1/auth/email/verify', json({ token }));
 
 async function logIn(email, password) {
-  const tokens = await send('POST', '/v1/auth/login', { ...json({ email, password, refresh_token_in: 'cookie' }), credentials: 'include' });
-  access = tokens.access_token;
+  let answer = await send('POST', '/v1/auth/login', { ...json({ email, password, refresh_token_in: 'cookie' }), credentials: 'include' });
+  if (answer.mfa_token) { // a second factor is asked for
+    const code = prompt('The six digits of your app, or a recovery code') ?? '';
+    answer = await send('POST', '/v1/auth/mfa/verify', { ...json({ mfa_token: answer.mfa_token, code, refresh_token_in: 'cookie' }), credentials: 'include' });
+  }
+  access = answer.access_token;
 }
 
 // refresh trades the cookie for an access token and the next cookie. One at a time: all calls of this page wait for one promise, all its

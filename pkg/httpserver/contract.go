@@ -237,7 +237,7 @@ func (o *operation) permit(caller authn.Principal, now time.Time) error {
 
 // stepUp asks for a fresh proof (RFC 9470, section 3).
 func stepUp() error {
-	e := problem.Unauthenticated.New("step-up-required", "Prove once more who you are: POST /v1/auth/reauthenticate.")
+	e := problem.Unauthenticated.New("step-up-required", "Prove once more who you are: log in again, or as the contract of who gives the tokens says.")
 	e.Header = http.Header{"Www-Authenticate": {fmt.Sprintf(
 		`Bearer error="insufficient_user_authentication", error_description="A more recent authentication is required", max_age="%d"`, int(proofLifetime.Seconds()))}}
 	return e

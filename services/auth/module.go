@@ -1,15 +1,17 @@
 // Package auth decides who may come in.
 //
-// It serves registration, login, tokens and the public keys that verify them (api/auth/v1, and
-// api/auth/v2 where it changed). It keeps registrations, identities with their
-// passwords, sessions, signing keys and audit events in the schema auth; addresses and private keys as ciphertexts. Failed logins are
-// counted in Redis.
+// It serves registration, login with a second factor, tokens and the public keys that verify them, what an owner changes about an account, API
+// keys, and what operators do (api/auth/v1, and api/auth/v2 where it changed). It keeps registrations, identities with their passwords and second
+// factors, sessions, keys and the audit trail in the schema auth; addresses and secrets as ciphertexts. Failed logins are counted in Redis, and
+// what was revoked is told there to every process (revocation.go).
 //
 // only with users:
 // It calls users, to provision a profile when an address is confirmed (jobs_users.go).
 // end users
 //
-// Read first: handlers.go, handlers_tokens.go, handlers_v2.go, session.go, store.go, store_sessions.go. What stands beside them can be read when it is needed.
+// Read first, which is registering, verifying, logging in, refreshing and logging out: handlers.go, handlers_tokens.go, session.go, store.go,
+// store_sessions.go. What stands beside them can be read when it is needed: handlers_account.go and handlers_mfa.go (an owner), handlers_keys.go
+// (programs), handlers_admin.go (operators), each with its store_*.go.
 package auth
 
 import (

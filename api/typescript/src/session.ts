@@ -39,9 +39,19 @@ export class Session {
   /** The access token; undefined for nobody. */
   readonly token = (): string | undefined => this.#access;
 
-  async login(email: string, password: string): Promise<void> {
-    const body = { email, password, refresh_token_in: this.#cookie ? ("cookie" as const) : ("body" as const) };
-    this.#keep(await data(this.#anyone.POST("/v1/auth/login", { body, ...this.#send })));
+  /** `code` is asked when there is a second factor: for the six digits of the app, or a recovery code. */
+  async login(email: string, password: string, code?: () => Promise<string>): Promise<void> {
+    const place = { refresh_token_in: this.#cookie ? ("cookie" as const) : ("body" as const) };
+    const answer = await data(this.#anyone.POST("/v1/auth/login", { body: { email, password, ...place }, ...this.#send }));
+    if ("access_token" in answer) {
+      this.#keep(answer);
+      return;
+    }
+    if (code === undefined) {
+      throw new Error("This account has a second factor: login wants to know how to ask for a code.");
+    }
+    const body = { mfa_token: answer.mfa_token, code: await code(), ...place };
+    this.#keep(await data(this.#anyone.POST("/v1/auth/mfa/verify", { body, ...this.#send })));
   }
 
   /** Gets new tokens; false when nobody is logged in, or no more. */
