@@ -35,8 +35,10 @@ type Queue struct {
 	client *river.Client[pgx.Tx]
 
 	chores []chore
-	stop   context.CancelFunc
-	busy   sync.WaitGroup
+
+	mu   sync.Mutex // of what follows: Start may run beside Stop, when a program ends as its database comes
+	stop context.CancelFunc
+	busy sync.WaitGroup
 }
 
 // chore is what every process does for itself while it works jobs.
@@ -82,6 +84,8 @@ func (q *Queue) Start(ctx context.Context) error {
 	if err := q.client.Start(ctx); err != nil {
 		return err
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	ctx, q.stop = context.WithCancel(ctx)
 	for _, c := range q.chores {
 		q.busy.Go(func() {
@@ -101,8 +105,11 @@ func (q *Queue) Start(ctx context.Context) error {
 
 // Stop takes no more jobs, gives the running ones a while to end, and cancels those that do not: they are tried again elsewhere.
 func (q *Queue) Stop(ctx context.Context) error {
-	if q.stop != nil {
-		q.stop()
+	q.mu.Lock()
+	stop := q.stop
+	q.mu.Unlock()
+	if stop != nil {
+		stop()
 		q.busy.Wait()
 	}
 	return q.client.Stop(ctx)

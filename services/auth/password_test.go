@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,6 +62,21 @@ func TestTheListOfCommonPasswords(t *testing.T) {
 	}
 }
 
+// TestMain makes hashes cheap: the stories of this package take thousands, and are about other things than what one costs. It is as many hashes as
+// it ever was, and what a real one costs is held in TestHashingCostsWhatItShould.
+func TestMain(m *testing.M) {
+	hashing.Memory = 64
+	os.Exit(m.Run())
+}
+
+var costs = hashing // before TestMain
+
+func TestHashingCostsWhatItShould(t *testing.T) {
+	if costs.Memory != 19*1024 || costs.Iterations != 2 || costs.Parallelism != 1 || costs.SaltLength != 16 || costs.KeyLength != 32 {
+		t.Errorf("%+v is not what OWASP ASVS 5.0, appendix C asks for", costs)
+	}
+}
+
 func TestNobodyCostsAsMuchAsSomebody(t *testing.T) {
 	h := newHasher()
 	params, _, _, err := argon2id.DecodeHash(h.nobody)
@@ -100,7 +116,7 @@ func TestAnOlderHashIsRenewedAtTheNextLogin(t *testing.T) {
 		t.Error("a wrong password renewed the hash")
 	}
 	w.session("ada@example.com")
-	if hash := one[string](w, `select hash from auth.passwords`); !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
+	if hash := one[string](w, `select hash from auth.passwords`); !strings.HasPrefix(hash, fmt.Sprintf("$argon2id$v=19$m=%d,t=2,p=1$", hashing.Memory)) {
 		t.Errorf("the hash is %s", hash)
 	}
 	w.session("ada@example.com")
