@@ -231,7 +231,7 @@ func TestWithRedisAwayGuessersWaitSooner(t *testing.T) {
 	}
 }
 
-// Two hundred who log in at once take the memory of a few: who gets no turn costs no hash (and no 19 MiB), and is told to come again.
+// Two hundred who log in at once take the memory of a few: each costs one hash at the most, in its turn, and who gets none is told to come again.
 func TestTwoHundredLoginsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	before := w.hasher.runs.Load()
@@ -250,7 +250,7 @@ func TestTwoHundredLoginsAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if runs := w.hasher.runs.Load() - before; runs != refused.Load() || refused.Load()+sent.Load() != 200 || refused.Load() == 0 {
+	if runs := w.hasher.runs.Load() - before; runs < refused.Load() || runs > 200 || refused.Load()+sent.Load() != 200 || refused.Load() == 0 {
 		t.Errorf("%d hashes for %d who were refused and %d who were sent away", runs, refused.Load(), sent.Load())
 	}
 	if len(w.hasher.slots) != 0 {
