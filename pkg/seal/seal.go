@@ -42,6 +42,13 @@ func New(kek tink.AEAD, store Store) *Keys {
 	}
 }
 
+// Ready has the keys that seal data in memory, or says why they cannot be had. Whoever seals with a database connection in hand asks before,
+// so as not to wait for one more with it.
+func (k *Keys) Ready(ctx context.Context) error {
+	_, err := k.data.get(ctx, k, nil)
+	return err
+}
+
 // Seal encrypts what will stand in this column of this row, and opens there only: a ciphertext that was moved is refused.
 func (k *Keys) Seal(ctx context.Context, plaintext []byte, table, column string, row uuid.UUID) ([]byte, error) {
 	a, err := k.data.get(ctx, k, nil)

@@ -26,6 +26,15 @@ type store struct {
 	events metric.Int64Counter
 }
 
+// inTx runs a transaction. What it audits is sealed inside, so the keys are had before: to read them with its connection in hand would wait for
+// one more, which everybody else in a full pool waits for as well.
+func (s *store) inTx(ctx context.Context, do func(tx pgx.Tx) error) error {
+	if err := s.keys.Ready(ctx); err != nil {
+		return err
+	}
+	return postgres.InTx(ctx, s.db, do)
+}
+
 type registration struct {
 	ID          uuid.UUID
 	EmailCT     []byte
@@ -55,7 +64,7 @@ var (
 
 // addRegistration notes the registration and the job that mails about it.
 func (s *store) addRegistration(ctx context.Context, r registration) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			insert into registrations (id, email_ct, email_index, hash, token_digest, expires_at)
 			values ($1, $2, $3, $4, $5, now() + $6)`,
@@ -94,7 +103,7 @@ func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT [
 // confirm makes the identity of a registration, with that registration's password, and the job that tells others of it. One of
 // several requests wins; the address's other registrations go.
 func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity) error {
-	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var hash string
 		err := tx.QueryRow(ctx, `
 			with gone as (
@@ -135,7 +144,7 @@ func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash 
 
 // makeIdentity makes an identity; errExists when somebody has its address.
 func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made identity, err error) {
-	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
@@ -153,7 +162,7 @@ func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made
 
 // replaceIdentity sets an identity's password and roles, ends its sessions and enqueues the mail that tells its owner.
 func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []string, hash string) (stands identity, err error) {
-	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		for _, change := range []struct {
 			sql  string
 			args []any

@@ -36,7 +36,7 @@ type oneTimeToken struct {
 
 // addOneTimeToken notes what is asked for and the jobs that mail about it.
 func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []byte) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
 			values ($1, $2, $3, $4, $5, $6, now() + $7)`,
@@ -106,7 +106,7 @@ func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
 
 // resetPassword sets the password of whoever has the address of the token.
 func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) 
 
 // changePassword replaces the password that was just proved, and ends the other sessions.
 func (s *store) changePassword(ctx context.Context, c credentials, hash string, session uuid.UUID) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		var same bool
 		err := tx.QueryRow(ctx, `select changed_at = $2 from passwords where identity_id = $1 for update`, c.IdentityID, c.ChangedAt).Scan(&same)
 		if err != nil {
@@ -154,7 +154,7 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 // moveAddress gives an identity the address that its owner has confirmed, and enqueues the job that tells others of it.
 func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte) error {
 	id := *t.IdentityID
-	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}
@@ -178,7 +178,7 @@ func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte)
 // failed counts a wrong password or code; nobody's, too, so that it takes as long. What it counts may be lost in a crash of Postgres, but for
 // the one that closes the account.
 func (s *store) failed(ctx context.Context, id uuid.UUID) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = off`); err != nil {
 			return err
 		}
@@ -236,7 +236,7 @@ func (s *store) putTOTP(ctx context.Context, id uuid.UUID, secretCT []byte) erro
 
 // confirmTOTP has a secret count, with its first code used and its recovery codes, and ends the other sessions: those began without it.
 func (s *store) confirmTOTP(ctx context.Context, id, session uuid.UUID, secretCT []byte, step int64, digests [][]byte) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `
 			update totp set confirmed_at = now(), last_step = $3 where identity_id = $1 and secret_ct = $2 and confirmed_at is null`, id, secretCT, step)
 		if err != nil {
@@ -271,7 +271,7 @@ func (s *store) newCodes(ctx context.Context, tx pgx.Tx, id uuid.UUID, digests [
 
 // replaceRecoveryCodes gives new ones to who has a second factor.
 func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests [][]byte) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		var there bool
 		err := tx.QueryRow(ctx, `select confirmed_at is not null from totp where identity_id = $1 for update`, id).Scan(&there)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !there {
@@ -286,7 +286,7 @@ func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests 
 
 // deleteTOTP takes a second factor away; its recovery codes go with it.
 func (s *store) deleteTOTP(ctx context.Context, id uuid.UUID) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		gone, err := tx.Exec(ctx, `delete from totp where identity_id = $1`, id)
 		if err != nil {
 			return err
@@ -309,7 +309,7 @@ func (s *store) useStep(ctx context.Context, id uuid.UUID, step int64) (won bool
 
 // useRecoveryCode uses up a recovery code, and tells the owner.
 func (s *store) useRecoveryCode(ctx context.Context, id uuid.UUID, digest []byte) (won bool, err error) {
-	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update recovery_codes set used_at = now() where identity_id = $1 and digest = $2 and used_at is null`, id, digest)
 		if won = done.RowsAffected() == 1; err != nil || !won {
 			return err

@@ -75,7 +75,7 @@ func (s *store) setRoles(ctx context.Context, id uuid.UUID, roles []string) (a a
 
 // ofAccount changes something about somebody, under the lock of their row.
 func (s *store) ofAccount(ctx context.Context, id uuid.UUID, change func(tx pgx.Tx, a account) error) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil {
 			return err
 		}

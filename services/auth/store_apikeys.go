@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/problem"
 )
 
@@ -36,7 +35,7 @@ func (s *store) apiKeys(ctx context.Context, owner *uuid.UUID, before uuid.UUID,
 }
 
 func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (made apiKey, err error) {
-	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `insert into api_keys (id, owner_id, name, scopes, digest, expires_at) values ($1, $2, $3, $4, $5, now() + $6)`,
 			k.ID, k.OwnerID, k.Name, k.Scopes, k.Digest, lifetime)
 		if err != nil {
@@ -74,7 +73,7 @@ func (s *store) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) e
 
 // changeKey changes a key of this owner.
 func (s *store) changeKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, kind string, change func(tx pgx.Tx) error) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		var subject uuid.UUID
 		err := tx.QueryRow(ctx, `
 			select coalesce(owner_id, id) from api_keys where id = $1 and owner_id is not distinct from $2 and revoked_at is null for update`, id, owner).Scan(&subject)

@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/seal"
 )
 
@@ -29,7 +28,7 @@ func (s *store) signingKeys(ctx context.Context) ([]signingKey, error) {
 
 // addSigningKey does nothing when there is a key that signs from a later time on. One at a time looks for that.
 func (s *store) addSigningKey(ctx context.Context, k signingKey, unlessAfter time.Time) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('auth.signing_keys'))`); err != nil {
 			return err
 		}

@@ -8,14 +8,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/problem"
 )
 
 // addSession begins a session, unless what the login was checked with has changed meanwhile. Whoever changes the password or the status
 // waits for the lock, and then finds this session among those to end.
 func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string, clientCT []byte) (session, error) {
-	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		added, err := tx.Exec(ctx, `
 			insert into sessions (id, identity_id, expires_at, acr, amr, authenticated_at, client_ct)
 			select $1::uuid, i.id, now() + $2::interval, $3::text, $4::text[], now(), $7
@@ -47,7 +46,7 @@ func succeeded(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 
 // proved gives a session a fresh proof.
 func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string) (session, error) {
-	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `
 			update sessions set authenticated_at = now(), acr = $3, amr = $4
 			where id = $1 and identity_id = $2 and revoked_at is null
@@ -106,7 +105,7 @@ func (s *store) rotate(ctx context.Context, id uuid.UUID, counter int64) (rotate
 
 // endSession ends a session, once.
 func (s *store) endSession(ctx context.Context, id uuid.UUID) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := s.closeSession(ctx, tx, id, "session.ended")
 		return err
 	})
@@ -114,7 +113,7 @@ func (s *store) endSession(ctx context.Context, id uuid.UUID) error {
 
 // endSessionOf ends a session of the one who asks.
 func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		var theirs bool
 		err := tx.QueryRow(ctx, `select revoked_at is null from sessions where id = $1 and identity_id = $2 for update`, id, identity).Scan(&theirs)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !theirs {
@@ -130,7 +129,7 @@ func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error 
 
 // endOtherSessions ends all sessions of somebody but one.
 func (s *store) endOtherSessions(ctx context.Context, identity, keep uuid.UUID) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := closeSessions(ctx, tx, identity, keep); err != nil {
 			return err
 		}
@@ -150,7 +149,7 @@ func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) err
 
 // endStolen ends a session whose old token was used and enqueues the mail that tells its owner.
 func (s *store) endStolen(ctx context.Context, x session) error {
-	return postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		ended, err := s.closeSession(ctx, tx, x.ID, "session.refresh-reused")
 		if err != nil || !ended {
 			return err
