@@ -64,6 +64,7 @@ type app struct {
 	redis    *redis.Client
 	queues   []*jobs.Queue
 	keys     map[string]keyed // of the modules that have some
+	outside  bool             // somebody else's issuer gives the tokens
 	console  string           // the secret with which a command of this process calls auth
 }
 
@@ -106,6 +107,7 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 // connect says where every module lives. Without an auth of ours, tokens come from ISSUER, whoever that is.
 func (a *app) connect() error {
 	if !slices.Contains(a.here, "auth") && a.config.urls["auth"] == "" {
+		a.outside = true
 		a.network.Here("auth", authn.Outside(a.config.issuer, &http.Client{Timeout: 5 * time.Second}))
 	}
 	for _, m := range migrations.Modules() {

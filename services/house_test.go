@@ -771,16 +771,24 @@ func (f files) importsOf(name string) (list []string) {
 
 // operation is one operation of a contract.
 type operation struct {
-	contract, method, path string // users/v1, GET, /v1/users/me
-	scopes                 []string
-	public                 bool // nobody has to say who they are
-	anonymous              bool // nobody has to, by the back door
-	closed                 bool // every alternative is for modules
+	contract, method, path string     // users/v1, GET, /v1/users/me
+	scopes                 []string   // of all alternatives
+	ways                   [][]string // the alternatives: the scopes of any of them will do
+	public                 bool       // nobody has to say who they are
+	anonymous              bool       // nobody has to, by the back door
+	closed                 bool       // every alternative is for modules
 }
 
 func (o operation) String() string { return o.method + " " + o.path }
 
 func (o operation) internal() bool { return o.closed }
+
+// lets reports whether somebody with these scopes may ask for it.
+func (o operation) lets(scopes []string) bool {
+	return o.public || slices.ContainsFunc(o.ways, func(way []string) bool {
+		return !slices.ContainsFunc(way, func(scope string) bool { return !slices.Contains(scopes, scope) })
+	})
+}
 
 func (o operation) module() string { return path.Dir(o.contract) }
 
@@ -805,7 +813,7 @@ func (f files) contracts(wrong *[]string) (list []operation) {
 					for _, scopes := range alternative {
 						asked = append(asked, scopes...)
 					}
-					o.scopes = append(o.scopes, asked...)
+					o.scopes, o.ways = append(o.scopes, asked...), append(o.ways, asked)
 					o.closed = o.closed && slices.Contains(asked, "internal")
 				}
 				list = append(list, o)

@@ -24,6 +24,18 @@ func TestContractsOfAuthFromOutside(t *testing.T) {
 		s.caller("alice", "alice@example.com", "the long password of alice@example.com"),
 		s.caller("bob", "bob@example.com", "the long password of bob@example.com"),
 		s.caller("operator", env["OPERATOR_EMAIL"], env["OPERATOR_PASSWORD"]),
+		{"module", []string{"internal"}, func() (string, error) {
+			id, secret := "auth", env["AUTH_CLIENT_SECRET"]
+			got, err := s.as("").auth().IssueTokenWithFormdataBodyWithResponse(t.Context(), nil,
+				authv1.TokenRequest{GrantType: "client_credentials", ClientId: &id, ClientSecret: &secret})
+			if err == nil && got.JSON200 == nil {
+				err = fmt.Errorf("no token for a module: %s", got.Body)
+			}
+			if err != nil {
+				return "", err
+			}
+			return got.JSON200.AccessToken, nil
+		}},
 	}
 	o.asksAbout(t, "auth", p.url)
 }
@@ -31,8 +43,9 @@ func TestContractsOfAuthFromOutside(t *testing.T) {
 // caller is somebody whose every token is of a new session: the one before may have been ended on purpose.
 func (s *teller) caller(name, email, password string) caller {
 	s.t.Helper()
+	var device *string // so that the wrong passwords which are tried in their name are not in their way
 	login := func() (*authv1.LoginResponse, error) {
-		got, err := s.as("").auth().LoginWithResponse(s.t.Context(), authv1.Login{Email: email, Password: password})
+		got, err := s.as("").auth().LoginWithResponse(s.t.Context(), authv1.Login{Email: email, Password: password, DeviceToken: device})
 		if err == nil && got.JSON200 == nil {
 			err = fmt.Errorf("%s cannot log in: %s", email, got.Body)
 		}
@@ -40,6 +53,7 @@ func (s *teller) caller(name, email, password string) caller {
 	}
 	first, err := login()
 	s.must(err)
+	device = first.JSON200.DeviceToken
 	return caller{name, strings.Fields(first.JSON200.Scope), func() (string, error) {
 		got, err := login()
 		if err != nil {

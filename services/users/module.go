@@ -38,7 +38,8 @@ type Module struct {
 	store    *store
 	queue    *jobs.Queue
 	// only with auth:
-	auth authv1.ClientWithResponsesInterface
+	auth authv1.ClientWithResponsesInterface // nil: somebody else's issuer is in its place
+	log  *slog.Logger
 	// end auth
 }
 
@@ -51,7 +52,7 @@ func New(db *pgxpool.Pool, redis *redis.Client, kek tink.AEAD,
 	keys := seal.New(kek, seal.Table(db))
 	m := &Module{keys: keys, rotation: seal.NewRotation(keys, db, sealed...), store: newStore(db, redis, keys)}
 	// only with auth:
-	m.auth = auth
+	m.auth, m.log = auth, log
 	// end auth
 	kinds := river.NewWorkers()
 	river.AddWorker(kinds, &rotateKeys{rotation: m.rotation})
