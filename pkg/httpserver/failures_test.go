@@ -47,6 +47,7 @@ var failures = []failure{
 	{name: "unknown path and method", line: "BREW /v1/nothing", status: 404, code: "not-found"},
 	{name: "wrong method", line: "DELETE /v1/things", headers: []string{writer}, status: 405, code: "method-not-allowed", answer: []string{"Allow: GET, POST"}},
 	{name: "unknown method", line: "BREW /v1/things", status: 405, code: "method-not-allowed", answer: []string{"Allow: GET, POST"}},
+	{name: "a method that tells what a proxy added", line: "TRACE /v1/things", status: 405, code: "method-not-allowed", answer: []string{"Allow: GET, POST"}},
 	{name: "wrong method, escaped path", line: "DELETE /v1/fails/a%2Fb", status: 405, code: "method-not-allowed", answer: []string{"Allow: GET"}},
 	{name: "wrong method, beside a path with a parameter", line: "DELETE /v1/things/mine", headers: []string{writer}, status: 405, code: "method-not-allowed", answer: []string{"Allow: GET"}},
 	{name: "the method of a path with a parameter", line: "PATCH /v1/things/mine", body: `{"name":"a"}`, headers: []string{writer, "Content-Type: application/merge-patch+json"}, status: 405, code: "method-not-allowed", answer: []string{"Allow: GET"}},

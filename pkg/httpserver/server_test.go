@@ -3,10 +3,13 @@ package httpserver_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -164,5 +167,51 @@ func TestATakenAddressIsAnErrorAtOnce(t *testing.T) {
 	s := run(t)
 	if other, err := httpserver.Listen(s.Addr(), http.NotFoundHandler(), time.Second, slog.New(slog.DiscardHandler)); err == nil {
 		t.Errorf("two servers listen at %s", other.Addr())
+	}
+}
+
+// What is one request to a proxy must not be two to us: nothing hides in a body.
+func TestNoRequestHidesInAnother(t *testing.T) {
+	t.Parallel()
+	const hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+	chunk := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(hidden), hidden)
+	for name, head := range map[string]string{
+		"a length and chunks":                "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk,
+		"two lengths":                        fmt.Sprintf("Content-Length: 0\r\nContent-Length: %d\r\n\r\n%s", len(hidden), hidden),
+		"an encoding nobody knows":           "Transfer-Encoding: xchunked\r\n\r\n" + chunk,
+		"two encodings":                      "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + chunk,
+		"a space before the colon":           "Transfer-Encoding : chunked\r\n\r\n" + chunk,
+		"a length with a sign":               fmt.Sprintf("Content-Length: +%d\r\n\r\n%s", len(hidden), hidden),
+		"a header over two lines":            "X: a\r\n\tTransfer-Encoding: chunked\r\nContent-Length: " + strconv.Itoa(len(hidden)) + "\r\n\r\n" + hidden,
+		"chunks, and a line that ends early": "Transfer-Encoding: chunked\nContent-Length: 0\r\n\r\n" + chunk,
+	} {
+		paths := make(chan string, 10)
+		server, err := httpserver.Listen("127.0.0.1:0", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			paths <- r.URL.Path
+		}), 5*time.Second, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.Serve()
+		conn, err := net.Dial("tcp", server.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, "POST /first HTTP/1.1\r\nHost: x\r\n"+head+"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadAll(conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v", name, err)
+		}
+		conn.Close()
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		close(paths)
+		for p := range paths {
+			if p == "/hidden" {
+				t.Errorf("%s: a request that hides in a body is carried out", name)
+			}
+		}
 	}
 }

@@ -117,6 +117,24 @@ func TestAResetThatComesTooLate(t *testing.T) {
 	}
 }
 
+// Who reads the mail has one factor, and is asked for the other one all the same.
+func TestAResetLeavesTheSecondFactor(t *testing.T) {
+	w := working(t)
+	_, recovery := w.factored("ada@example.com")
+	w.mailed("ada@example.com", 1) // the notice that there is one
+	token := w.mailedAfter("ada@example.com", func() { w.forgot("ada@example.com") }).Token
+	if r := w.reset(token, other); r.StatusCode() != 204 {
+		t.Fatalf("%d %s", r.StatusCode(), r.Body)
+	}
+	asked := w.login("ada@example.com", other, "192.0.2.1")
+	if asked.JSON200 != nil || asked.JSON202 == nil {
+		t.Fatalf("a second factor is not asked for: %d %s", asked.StatusCode(), asked.Body)
+	}
+	if r := w.answer(asked.JSON202.MfaToken, recovery[0], "192.0.2.1"); r.JSON200 == nil {
+		t.Errorf("and is not taken: %s", r.Body)
+	}
+}
+
 func TestResetsRace(t *testing.T) {
 	w := working(t)
 	w.person("ada@example.com")

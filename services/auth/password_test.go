@@ -51,6 +51,27 @@ func TestCheckPassword(t *testing.T) {
 	}
 }
 
+// A long one, and what is like it: nothing of it is cut off, folded or trimmed.
+func TestAPasswordCountsAsItWasTyped(t *testing.T) {
+	h := newHasher()
+	typed := " Straße " + strings.Repeat("and so on ", 10) + "to the End "
+	if n := len([]rune(typed)); n < 100 || n > 128 || checkPassword(typed, 15) != nil {
+		t.Fatalf("%d characters: %v", n, checkPassword(typed, 15))
+	}
+	hash, err := h.hash(t.Context(), typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for says, p := range map[string]string{
+		"": typed, "small letters": strings.ToLower(typed), "trimmed": strings.TrimSpace(typed), "folded": strings.ReplaceAll(typed, "ß", "ss"),
+		"cut at 72 bytes": typed[:72], "cut at 64 bytes": typed[:64], "one less": typed[:len(typed)-1], "two spaces": strings.Replace(typed, "so on", "so  on", 1),
+	} {
+		if ok, _, err := h.matches(t.Context(), p, hash); err != nil || ok != (says == "") {
+			t.Errorf("%q: %v %v", says, ok, err)
+		}
+	}
+}
+
 func TestTheListOfCommonPasswords(t *testing.T) {
 	if n := len(common()); n < 2000 {
 		t.Errorf("%d passwords", n)
