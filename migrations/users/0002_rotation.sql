@@ -13,3 +13,6 @@ create index users_name_ct_key on users.users (substring(name_ct from 1 for 5));
 grant select on users.river_migration to groundwork_users;
 grant select, insert, update, delete on users.river_job, users.river_leader, users.river_queue, users.river_notification to groundwork_users;
 grant usage on sequence users.river_job_id_seq, users.river_notification_id_seq to groundwork_users;
+
+-- Those that are disabled, among very many that are not.
+create index users_status on users.users (status, id);

@@ -21,7 +21,7 @@ const (
 
 	revokedKey  = "auth:revoked"
 	followEvery = time.Second
-	overlap     = 10 * time.Second // what is published late is read all the same
+	overlap     = time.Minute // what is committed, or published, late is read all the same
 )
 
 // Revocation says that the tokens of a session (sid) or of somebody (sub) count no more, when they were issued before a time.

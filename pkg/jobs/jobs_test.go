@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -362,4 +363,30 @@ func TestStartWaitsForNobodyAndCanBeRepeated(t *testing.T) {
 	}
 	w.start(w.Queue)
 	w.becomes("completed")
+}
+
+// What every process does for itself is done from Start to Stop, and no more after that.
+func TestChores(t *testing.T) {
+	w := newWorld(t, nothing)
+	var done atomic.Int64
+	w.Every(time.Millisecond, func(context.Context) { done.Add(1) })
+	if done.Load() != 0 {
+		t.Error("it begins before Start")
+	}
+	if err := w.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); done.Load() < 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it was done %d times", done.Load())
+		}
+	}
+	if err := w.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	last := done.Load()
+	time.Sleep(20 * time.Millisecond)
+	if done.Load() != last {
+		t.Error("it goes on after Stop")
+	}
 }

@@ -75,8 +75,7 @@ func (m *Module) ChangePassword(ctx context.Context, req authv1.ChangePasswordRe
 	caller := authn.From(ctx)
 	c, err := m.prove(ctx, caller.UserID, req.Body.CurrentPassword)
 	if problem.From(err).Code == errCredentials.Code {
-		return nil, problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
-			problem.Field{Pointer: "/current_password", Code: "wrong", Detail: "is not your password"})
+		return nil, invalid("/current_password", "wrong", "is not your password")
 	}
 	if err != nil {
 		return nil, err
@@ -115,8 +114,7 @@ func (m *Module) Reauthenticate(ctx context.Context, req authv1.ReauthenticateRe
 	acr, amr := acrPassword, []string{"pwd"}
 	if c.SecondFactor {
 		if req.Body.Code == nil {
-			return nil, problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
-				problem.Field{Pointer: "/code", Code: "required", Detail: "is asked for: you have a second factor"})
+			return nil, invalid("/code", "required", "is asked for: you have a second factor")
 		}
 		if err := m.useFactor(ctx, c, *req.Body.Code); err != nil {
 			return nil, err
@@ -164,14 +162,12 @@ func (m *Module) sessionPage(ctx context.Context, of uuid.UUID, max *int, cursor
 
 // EndSession ends one of the caller's sessions.
 func (m *Module) EndSession(ctx context.Context, req authv1.EndSessionRequestObject) (authv1.EndSessionResponseObject, error) {
-	defer m.tell(ctx)
 	return authv1.EndSession204Response{}, m.store.endSessionOf(ctx, authn.From(ctx).UserID, req.Id)
 }
 
 // EndOtherSessions ends all of the caller's sessions but the one that asks.
 func (m *Module) EndOtherSessions(ctx context.Context, _ authv1.EndOtherSessionsRequestObject) (authv1.EndOtherSessionsResponseObject, error) {
 	caller := authn.From(ctx)
-	defer m.tell(ctx)
 	return authv1.EndOtherSessions204Response{}, m.store.endOtherSessions(ctx, caller.UserID, caller.SessionID)
 }
 

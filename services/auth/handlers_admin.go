@@ -55,14 +55,12 @@ func (m *Module) GetIdentity(ctx context.Context, req authv1.GetIdentityRequestO
 func (m *Module) SetRoles(ctx context.Context, req authv1.SetRolesRequestObject) (authv1.SetRolesResponseObject, error) {
 	roles := texts(req.Body.Roles)
 	if authn.From(ctx).UserID == req.Id && !slices.Contains(roles, roleOperator) {
-		return nil, problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
-			problem.Field{Pointer: "/roles", Code: "own", Detail: "takes your own right to do this away; another operator can"})
+		return nil, invalid("/roles", "own", "takes your own right to do this away; another operator can")
 	}
 	a, err := m.store.setRoles(ctx, req.Id, roles)
 	if err != nil {
 		return nil, err
 	}
-	m.tell(ctx)
 	email, err := m.keys.Open(ctx, a.EmailCT, "identities", "email_ct", a.ID)
 	return authv1.SetRoles200JSONResponse{AccountJSONResponse: authv1.AccountJSONResponse(a.api(string(email)))}, err
 }
@@ -72,7 +70,6 @@ func (m *Module) DisableIdentity(ctx context.Context, req authv1.DisableIdentity
 	if authn.From(ctx).UserID == req.Id {
 		return nil, problem.Conflict.New("own-account", "This is your own account; another operator can disable it.")
 	}
-	defer m.tell(ctx)
 	return authv1.DisableIdentity204Response{}, m.store.disable(ctx, req.Id)
 }
 
@@ -92,7 +89,6 @@ func (m *Module) UnlockIdentity(ctx context.Context, req authv1.UnlockIdentityRe
 
 // RevokeSessions ends all of somebody's sessions.
 func (m *Module) RevokeSessions(ctx context.Context, req authv1.RevokeSessionsRequestObject) (authv1.RevokeSessionsResponseObject, error) {
-	defer m.tell(ctx)
 	return authv1.RevokeSessions204Response{}, m.store.endSessionsOf(ctx, req.Id)
 }
 

@@ -14,35 +14,34 @@ import (
 	"example.com/groundwork/pkg/problem"
 )
 
-// makeKey makes a key for an owner (nil: a service account) out of the scopes that may be given.
-func (m *Module) makeKey(ctx context.Context, owner *uuid.UUID, in authv1.NewKey, allowed []string) (shown authv1.KeyShownJSONResponse, err error) {
+// makeKey makes a key for somebody (nil: a service account) out of the scopes that may be given.
+func (m *Module) makeKey(ctx context.Context, of *uuid.UUID, in authv1.NewKey, allowed []string) (shown authv1.KeyShownJSONResponse, err error) {
 	for i, scope := range in.Scopes {
 		if !slices.Contains(allowed, scope) || !mayCarry(scope) {
-			return shown, problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
-				problem.Field{Pointer: fmt.Sprintf("/scopes/%d", i), Code: "unknown", Detail: "is not yours to give to a key"})
+			return shown, invalid(fmt.Sprintf("/scopes/%d", i), "unknown", "is not yours to give to a key")
 		}
 	}
 	days := keyDays
 	if in.ExpiresInDays != nil {
 		days = *in.ExpiresInDays
 	}
-	k := apiKey{ID: uuid.Must(uuid.NewV7()), OwnerID: owner, Name: in.Name, Scopes: in.Scopes}
+	k := apiKey{ID: uuid.Must(uuid.NewV7()), OwnerID: of, Name: in.Name, Scopes: in.Scopes}
 	secret, digest := newSecret(m.config.KeyLabel, k.ID)
 	k.Digest = digest
 	made, err := m.store.addKey(ctx, k, time.Duration(days)*24*time.Hour)
 	return made.shown(secret), err
 }
 
-func (m *Module) keyPage(ctx context.Context, owner *uuid.UUID, max *int, cursor *string) (answer authv1.KeyPageJSONResponse, err error) {
+func (m *Module) keyPage(ctx context.Context, of *uuid.UUID, max *int, cursor *string) (answer authv1.KeyPageJSONResponse, err error) {
 	limit, filter := page.Limit(max), "service accounts"
-	if owner != nil {
-		filter = "keys of " + owner.String()
+	if of != nil {
+		filter = "keys of " + of.String()
 	}
 	before, err := page.Decode(filter, cursor, uuid.Max)
 	if err != nil {
 		return answer, err
 	}
-	rows, err := m.store.apiKeys(ctx, owner, before, limit+1)
+	rows, err := m.store.apiKeys(ctx, of, before, limit+1)
 	if err != nil {
 		return answer, err
 	}
@@ -53,43 +52,39 @@ func (m *Module) keyPage(ctx context.Context, owner *uuid.UUID, max *int, cursor
 	}, nil
 }
 
-func (m *Module) rotateKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) (authv1.KeyShownJSONResponse, error) {
+func (m *Module) rotateKey(ctx context.Context, id uuid.UUID, of *uuid.UUID) (authv1.KeyShownJSONResponse, error) {
 	secret, digest := newSecret(m.config.KeyLabel, id)
-	k, err := m.store.rotateKey(ctx, id, owner, digest)
+	k, err := m.store.rotateKey(ctx, id, of, digest)
 	return k.shown(secret), err
 }
 
-func (m *Module) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) error {
-	defer m.tell(ctx)
-	return m.store.deleteKey(ctx, id, owner)
-}
-
-func me(ctx context.Context) *uuid.UUID {
+// owner is who asks, as the owner of keys.
+func owner(ctx context.Context) *uuid.UUID {
 	p := authn.From(ctx)
 	return &p.UserID
 }
 
 // CreateApiKey makes a key with some of the caller's scopes.
 func (m *Module) CreateApiKey(ctx context.Context, req authv1.CreateApiKeyRequestObject) (authv1.CreateApiKeyResponseObject, error) {
-	shown, err := m.makeKey(ctx, me(ctx), *req.Body, authn.From(ctx).Scopes)
+	shown, err := m.makeKey(ctx, owner(ctx), *req.Body, authn.From(ctx).Scopes)
 	return authv1.CreateApiKey201JSONResponse{KeyShownJSONResponse: shown}, err
 }
 
 // ListApiKeys lists the caller's keys.
 func (m *Module) ListApiKeys(ctx context.Context, req authv1.ListApiKeysRequestObject) (authv1.ListApiKeysResponseObject, error) {
-	answer, err := m.keyPage(ctx, me(ctx), req.Params.Limit, req.Params.Cursor)
+	answer, err := m.keyPage(ctx, owner(ctx), req.Params.Limit, req.Params.Cursor)
 	return authv1.ListApiKeys200JSONResponse{KeyPageJSONResponse: answer}, err
 }
 
 // RotateApiKey replaces one of the caller's keys.
 func (m *Module) RotateApiKey(ctx context.Context, req authv1.RotateApiKeyRequestObject) (authv1.RotateApiKeyResponseObject, error) {
-	shown, err := m.rotateKey(ctx, req.Id, me(ctx))
+	shown, err := m.rotateKey(ctx, req.Id, owner(ctx))
 	return authv1.RotateApiKey200JSONResponse{KeyShownJSONResponse: shown}, err
 }
 
 // DeleteApiKey has one of the caller's keys count no more.
 func (m *Module) DeleteApiKey(ctx context.Context, req authv1.DeleteApiKeyRequestObject) (authv1.DeleteApiKeyResponseObject, error) {
-	return authv1.DeleteApiKey204Response{}, m.deleteKey(ctx, req.Id, me(ctx))
+	return authv1.DeleteApiKey204Response{}, m.store.deleteKey(ctx, req.Id, owner(ctx))
 }
 
 // CreateServiceAccount makes a service account with scopes that any role has.
@@ -112,7 +107,7 @@ func (m *Module) RotateServiceAccount(ctx context.Context, req authv1.RotateServ
 
 // DeleteServiceAccount has a service account count no more.
 func (m *Module) DeleteServiceAccount(ctx context.Context, req authv1.DeleteServiceAccountRequestObject) (authv1.DeleteServiceAccountResponseObject, error) {
-	return authv1.DeleteServiceAccount204Response{}, m.deleteKey(ctx, req.Id, nil)
+	return authv1.DeleteServiceAccount204Response{}, m.store.deleteKey(ctx, req.Id, nil)
 }
 
 // byKey trades a key for an access token of whoever acts by it. It carries no proof of a person.

@@ -123,8 +123,7 @@ func (m *Module) ConfirmTotp(ctx context.Context, req authv1.ConfirmTotpRequestO
 	}
 	step, ok := totpStep(secret, req.Body.Code, factor.LastStep, time.Now())
 	if !ok {
-		return nil, problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
-			problem.Field{Pointer: "/code", Code: "wrong", Detail: "is not what the app shows now"})
+		return nil, invalid("/code", "wrong", "is not what the app shows now")
 	}
 	codes := newRecoveryCodes()
 	if err := m.store.confirmTOTP(ctx, caller.UserID, caller.SessionID, factor.SecretCT, step, digests(codes)); err != nil {

@@ -59,9 +59,11 @@ func repeats(text string) bool {
 	return false
 }
 
-func weak(code, detail string) error {
-	return problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(
-		problem.Field{Pointer: "/password", Code: code, Detail: detail})
+func weak(code, detail string) error { return invalid("/password", code, detail) }
+
+// invalid says that one part of the input is not allowed.
+func invalid(pointer, code, detail string) error {
+	return problem.Invalid.New("validation-failed", "Some of the input is not allowed.").With(problem.Field{Pointer: pointer, Code: code, Detail: detail})
 }
 
 // hasher hashes passwords, a few at a time: each takes 19 MiB while it runs.

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,12 +97,10 @@ func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range gone {
-		if id == t.ID {
-			return nil
-		}
+	if !slices.Contains(gone, t.ID) {
+		return errToken
 	}
-	return errToken
+	return nil
 }
 
 // resetPassword sets the password of whoever has the address of the token.

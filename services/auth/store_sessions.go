@@ -27,7 +27,7 @@ func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr
 		if err != nil {
 			return err
 		}
-		if err := succeeded(ctx, tx, c.IdentityID); err != nil {
+		if err := forgetFailures(ctx, tx, c.IdentityID); err != nil {
 			return err
 		}
 		return s.audit(ctx, tx, "session.begun", c.IdentityID, id)
@@ -38,8 +38,8 @@ func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr
 	return s.session(ctx, id)
 }
 
-// succeeded forgets the wrong passwords before the right one.
-func succeeded(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
+// forgetFailures forgets the wrong passwords before the right one.
+func forgetFailures(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 	_, err := tx.Exec(ctx, `update passwords set failed_count = 0 where identity_id = $1 and failed_count > 0`, identity)
 	return err
 }
@@ -57,7 +57,7 @@ func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr str
 		if err != nil {
 			return err
 		}
-		if err := succeeded(ctx, tx, c.IdentityID); err != nil {
+		if err := forgetFailures(ctx, tx, c.IdentityID); err != nil {
 			return err
 		}
 		return s.audit(ctx, tx, "session.proved", c.IdentityID, id)
@@ -103,11 +103,15 @@ func (s *store) rotate(ctx context.Context, id uuid.UUID, counter int64) (rotate
 	return done.RowsAffected() == 1, err
 }
 
-// endSession ends a session, once.
+// endSession ends what a token names as its session, once. Of a key that is no session: its tokens from before count no more, and it gives new
+// ones.
 func (s *store) endSession(ctx context.Context, id uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := s.closeSession(ctx, tx, id, "session.ended")
-		return err
+		ended, err := s.closeSession(ctx, tx, id, "session.ended")
+		if err != nil || ended {
+			return err
+		}
+		return revoke(ctx, tx, []uuid.UUID{id})
 	})
 }
 
