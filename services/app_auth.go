@@ -45,6 +45,8 @@ func (a *app) auth() (mounted, error) {
 	return mounted{module.Routes, module.Jobs(), module}, nil
 }
 
+// only with users:
+
 // authClient is how the named module calls auth; nil when somebody else's issuer is in its place.
 func (a *app) authClient(caller string) authv1.ClientWithResponsesInterface {
 	if a.outside {
@@ -56,6 +58,8 @@ func (a *app) authClient(caller string) authv1.ClientWithResponsesInterface {
 	}
 	return client
 }
+
+// end users
 
 // sender sends mails, or keeps them in a mailbox that exists in local runs only.
 func (a *app) sender() (mail.Sender, error) {

@@ -94,7 +94,7 @@ func (m *Module) RevokeSessions(ctx context.Context, req authv1.RevokeSessionsRe
 
 // StartPasswordReset mails somebody what they would get if they asked for it themselves.
 func (m *Module) StartPasswordReset(ctx context.Context, req authv1.StartPasswordResetRequestObject) (authv1.StartPasswordResetResponseObject, error) {
-	_, email, err := m.addressOf(ctx, req.Id)
+	email, err := m.addressOf(ctx, req.Id)
 	if err != nil {
 		return nil, err
 	}

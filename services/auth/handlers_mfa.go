@@ -102,7 +102,7 @@ func (m *Module) totpOf(ctx context.Context, identity uuid.UUID) (factor, string
 // BeginTotp makes a secret that does not count yet.
 func (m *Module) BeginTotp(ctx context.Context, _ authv1.BeginTotpRequestObject) (authv1.BeginTotpResponseObject, error) {
 	id := authn.From(ctx).UserID
-	_, email, err := m.addressOf(ctx, id)
+	email, err := m.addressOf(ctx, id)
 	if err != nil {
 		return nil, err
 	}

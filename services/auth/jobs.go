@@ -172,21 +172,25 @@ type noticeMail struct {
 
 // Work sends the mail.
 func (w *noticeMail) Work(ctx context.Context, job *river.Job[noticeMailArgs]) error {
-	_, email, err := w.m.addressOf(ctx, job.Args.Identity)
+	email, err := w.m.addressOf(ctx, job.Args.Identity)
 	if err != nil {
 		return err
 	}
 	return w.m.send(ctx, job.Args.Notice, email, "")
 }
 
-// addressOf returns an identity with its address in the clear.
-func (m *Module) addressOf(ctx context.Context, id uuid.UUID) (identity, string, error) {
+// addressOf returns somebody's address in the clear.
+func (m *Module) addressOf(ctx context.Context, id uuid.UUID) (string, error) {
 	i, err := m.store.identity(ctx, id)
 	if err != nil {
-		return i, "", err
+		return "", err
 	}
+	return m.openAddress(ctx, i)
+}
+
+func (m *Module) openAddress(ctx context.Context, i identity) (string, error) {
 	email, err := m.keys.Open(ctx, i.EmailCT, "identities", "email_ct", i.ID)
-	return i, string(email), err
+	return string(email), err
 }
 
 type sweepArgs struct{}

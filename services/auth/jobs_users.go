@@ -28,7 +28,11 @@ type provision struct {
 
 // Work calls users until it takes it.
 func (w *provision) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
-	i, email, err := w.m.addressOf(ctx, job.Args.Identity)
+	i, err := w.m.store.identity(ctx, job.Args.Identity)
+	if err != nil {
+		return err
+	}
+	email, err := w.m.openAddress(ctx, i)
 	if err != nil {
 		return err
 	}
