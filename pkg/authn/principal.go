@@ -16,6 +16,7 @@ type Principal struct {
 	UserID    uuid.UUID // the same as an id; zero for a module
 	ClientID  string
 	SessionID uuid.UUID // sid; zero for a module
+	TokenID   uuid.UUID // jti; zero when another issuer has other ids
 	Scopes    []string
 	IssuedAt  time.Time // when the token was made
 	AuthTime  time.Time // when the person last proved who they are

@@ -24,7 +24,8 @@ const (
 	overlap     = time.Minute // what is committed, or published, late is read all the same
 )
 
-// Revocation says that the tokens of a session (sid) or of somebody (sub) count no more, when they were issued before a time.
+// Revocation says that the tokens of a session (sid) or of somebody (sub), or one of them (jti), count no more, when they were issued before a
+// time.
 type Revocation struct {
 	ID        uuid.UUID
 	NotBefore time.Time
@@ -69,7 +70,7 @@ func (r *Revocations) covers(p Principal) bool {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, id := range []uuid.UUID{p.SessionID, p.UserID} {
+	for _, id := range []uuid.UUID{p.SessionID, p.UserID, p.TokenID} {
 		if one, is := r.known[id]; is && id != uuid.Nil && p.IssuedAt.Before(one.NotBefore) {
 			return true
 		}

@@ -167,10 +167,13 @@ func (c Claims) principal(issuer string, now time.Time) (Principal, error) {
 		Subject: c.Subject, ClientID: c.ClientID, Scopes: strings.Fields(c.Scope), ACR: c.ACR, Expires: expires, AuthTime: time.Unix(c.AuthTime, 0),
 		IssuedAt: time.Unix(c.IssuedAt, 0),
 	}
+	var err error
+	if p.TokenID, err = uuid.Parse(c.ID); err != nil {
+		p.TokenID = uuid.Nil
+	}
 	if c.Session == "" {
 		return p, nil // a module
 	}
-	var err error
 	if p.SessionID, err = uuid.Parse(c.Session); err != nil {
 		return Principal{}, err
 	}

@@ -183,10 +183,9 @@ func (m *Module) rehash(ctx context.Context, identity uuid.UUID, old, password s
 // Logout ends the caller's session. It sees no cookie, which goes to the token endpoint only, and takes one back in any case: a browser
 // heeds that only when the page sent this request with cookies.
 func (m *Module) Logout(ctx context.Context, _ authv1.LogoutRequestObject) (authv1.LogoutResponseObject, error) {
-	if session := authn.From(ctx).SessionID; session != uuid.Nil {
-		if err := m.store.endSession(ctx, session); err != nil {
-			return nil, err
-		}
+	caller := authn.From(ctx)
+	if err := m.store.endSession(ctx, caller.SessionID, caller.TokenID); err != nil {
+		return nil, err
 	}
 	return authv1.Logout204Response{Headers: authv1.Logout204ResponseHeaders{SetCookie: noCookie()}}, nil
 }

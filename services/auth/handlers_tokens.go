@@ -158,10 +158,10 @@ func errClient() error {
 	return e
 }
 
-// RevokeToken ends the session that a refresh or access token belongs to. A token that means nothing is no error (RFC 7009, 2.2). As the
+// RevokeToken ends the session that a refresh or access token belongs to; of a token without a session, itself. A token that means nothing is no error (RFC 7009, 2.2). As the
 // logout does, it takes a cookie back in any case.
 func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestObject) (authv1.RevokeTokenResponseObject, error) {
-	var session uuid.UUID
+	var session, token uuid.UUID
 	if strings.HasPrefix(req.Body.Token, refreshTicket.prefix) {
 		says, err := m.open(ctx, refreshTicket, req.Body.Token)
 		if err != nil && !errors.Is(err, errTicket) {
@@ -171,12 +171,12 @@ func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestO
 			session, _ = refreshOf(says)
 		}
 	} else if p, err := m.verifier.Verify(ctx, req.Body.Token); err == nil {
-		session = p.SessionID
+		session, token = p.SessionID, p.TokenID
 	} else if !problem.Is(err, problem.Unauthenticated) {
 		return nil, err
 	}
-	if session != uuid.Nil {
-		if err := m.store.endSession(ctx, session); err != nil {
+	if session != uuid.Nil || token != uuid.Nil {
+		if err := m.store.endSession(ctx, session, token); err != nil {
 			return nil, err
 		}
 	}

@@ -103,15 +103,14 @@ func (s *store) rotate(ctx context.Context, id uuid.UUID, counter int64) (rotate
 	return done.RowsAffected() == 1, err
 }
 
-// endSession ends what a token names as its session, once. Of a key that is no session: its tokens from before count no more, and it gives new
-// ones.
-func (s *store) endSession(ctx context.Context, id uuid.UUID) error {
+// endSession ends the session that a token names, once. One that names none of ours, as a key's and a module's, counts no more by itself.
+func (s *store) endSession(ctx context.Context, id, token uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		ended, err := s.closeSession(ctx, tx, id, "session.ended")
-		if err != nil || ended {
+		if err != nil || ended || token == uuid.Nil {
 			return err
 		}
-		return revoke(ctx, tx, []uuid.UUID{id})
+		return revoke(ctx, tx, []uuid.UUID{token})
 	})
 }
 

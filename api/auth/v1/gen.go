@@ -1235,7 +1235,7 @@ type ClientInterface interface {
 
 	// RevokeTokenWithBody Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1244,7 +1244,7 @@ type ClientInterface interface {
 
 	// RevokeTokenWithFormdataBody Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type.
 	//
@@ -2200,7 +2200,7 @@ func (c *Client) Register(ctx context.Context, body RegisterJSONRequestBody, req
 
 // RevokeTokenWithBody Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2219,7 +2219,7 @@ func (c *Client) RevokeTokenWithBody(ctx context.Context, contentType string, bo
 
 // RevokeTokenWithFormdataBody Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type.
 //
@@ -4604,7 +4604,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeTokenWithBodyWithResponse Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4613,7 +4613,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeTokenWithFormdataBodyWithResponse Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7407,7 +7407,7 @@ func (c *ClientWithResponses) RegisterWithResponse(ctx context.Context, body Reg
 
 // RevokeTokenWithBodyWithResponse Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7422,7 +7422,7 @@ func (c *ClientWithResponses) RevokeTokenWithBodyWithResponse(ctx context.Contex
 
 // RevokeTokenWithFormdataBodyWithResponse Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 //
