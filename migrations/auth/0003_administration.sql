@@ -4,8 +4,8 @@
 -- Tokens that count no more before their time is over: of a session, or of somebody (a role was taken away). Kept for longer than a token is
 -- valid; Redis tells every process within a second, and may forget it all (pkg/authn/revocations.go).
 create table auth.revocations (
-  id         uuid primary key,     -- what a token names as sid or sub
-  not_before timestamptz not null, -- tokens that were issued before count no more
+  id         uuid primary key,  -- what a token names as sid, jti or sub
+  below      bigint not null,   -- of tokens that name somebody: those that go by a version of the identity below this one
   created_at timestamptz not null
 );
 create index revocations_created_at on auth.revocations (created_at);

@@ -18,7 +18,7 @@ type Principal struct {
 	SessionID uuid.UUID // sid; zero for a module
 	TokenID   uuid.UUID // jti; zero when another issuer has other ids
 	Scopes    []string
-	IssuedAt  time.Time // when the token was made
+	Version   int64     // of the identity that the token goes by; 0: it does not say
 	AuthTime  time.Time // when the person last proved who they are
 	ACR       string
 	Expires   time.Time

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,13 +25,16 @@ const (
 	overlap     = time.Minute // what is committed, or published, late is read all the same
 )
 
-// Revocation says that the tokens of a session (sid) or of somebody (sub), or one of them (jti), count no more, when they were issued before a
-// time.
+// Revocation says that tokens count no more: those of a session (sid), one alone (jti), or somebody's (sub) that go by an older version of
+// their identity. It goes by versions and by no clock: whoever signs in right afterwards gets a token that is taken.
 type Revocation struct {
 	ID        uuid.UUID
-	NotBefore time.Time
+	Below     int64 // versions below this one; Whatever: all of them
 	CreatedAt time.Time
 }
+
+// Whatever is above every version.
+const Whatever = math.MaxInt64
 
 // Revocations is what a process knows of tokens that count no more. It is asked at every request and costs no round trip: auth publishes to
 // Redis, again and again, what was revoked in the last minutes, and every process reads it once a second. What is known is merged and never
@@ -51,7 +55,7 @@ func (r *Revocations) Add(list []Revocation, now time.Time) {
 		r.known = map[uuid.UUID]Revocation{}
 	}
 	for _, more := range list {
-		if has, is := r.known[more.ID]; !is || more.NotBefore.After(has.NotBefore) {
+		if has, is := r.known[more.ID]; !is || more.Below > has.Below {
 			r.known[more.ID] = more
 		}
 	}
@@ -71,7 +75,7 @@ func (r *Revocations) covers(p Principal) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, id := range []uuid.UUID{p.SessionID, p.UserID, p.TokenID} {
-		if one, is := r.known[id]; is && id != uuid.Nil && p.IssuedAt.Before(one.NotBefore) {
+		if one, is := r.known[id]; is && id != uuid.Nil && p.Version < one.Below {
 			return true
 		}
 	}
@@ -84,7 +88,7 @@ func Publish(ctx context.Context, rdb *redis.Client, list []Revocation, now time
 	if len(list) > 0 {
 		members := make([]redis.Z, 0, len(list))
 		for _, one := range list {
-			members = append(members, redis.Z{Score: float64(one.CreatedAt.UnixMilli()), Member: one.ID.String() + " " + strconv.FormatInt(one.NotBefore.UnixMilli(), 10)})
+			members = append(members, redis.Z{Score: float64(one.CreatedAt.UnixMilli()), Member: one.ID.String() + " " + strconv.FormatInt(one.Below, 10)})
 		}
 		pipe.ZAdd(ctx, revokedKey, members...)
 	}
@@ -106,9 +110,9 @@ func (r *Revocations) Read(ctx context.Context, rdb *redis.Client) error {
 	var list []Revocation
 	for _, z := range found {
 		text, _ := z.Member.(string)
-		name, before, _ := strings.Cut(text, " ")
+		name, version, _ := strings.Cut(text, " ")
 		id, err := uuid.Parse(name)
-		ms, err2 := strconv.ParseInt(before, 10, 64)
+		below, err2 := strconv.ParseInt(version, 10, 64)
 		if err != nil || err2 != nil {
 			continue // not ours; a newer program may say more
 		}
@@ -116,7 +120,7 @@ func (r *Revocations) Read(ctx context.Context, rdb *redis.Client) error {
 		if at.After(r.newest) {
 			r.newest = at
 		}
-		list = append(list, Revocation{id, time.UnixMilli(ms), at})
+		list = append(list, Revocation{id, below, at})
 	}
 	r.Add(list, time.Now())
 	r.read.Store(time.Now().UnixMilli())

@@ -45,6 +45,7 @@ type Claims struct {
 	AuthTime int64    `json:"auth_time,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
+	Version  int64    `json:"ver,omitempty"` // of the identity, whose roles and status it goes by; not in RFC 9068
 }
 
 // Verifier checks access tokens with the public keys of their issuer. It fetches the keys when it meets one it does not know and keeps
@@ -165,7 +166,7 @@ func (c Claims) principal(issuer string, now time.Time) (Principal, error) {
 	}
 	p := Principal{
 		Subject: c.Subject, ClientID: c.ClientID, Scopes: strings.Fields(c.Scope), ACR: c.ACR, Expires: expires, AuthTime: time.Unix(c.AuthTime, 0),
-		IssuedAt: time.Unix(c.IssuedAt, 0),
+		Version: c.Version,
 	}
 	var err error
 	if p.TokenID, err = uuid.Parse(c.ID); err != nil {

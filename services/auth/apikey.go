@@ -36,6 +36,7 @@ type apiKey struct {
 	LastUsedAt     *time.Time
 	OwnerActive    bool
 	OwnerRoles     []string
+	OwnerVersion   int64
 	Now            time.Time
 }
 

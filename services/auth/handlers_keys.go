@@ -131,7 +131,7 @@ func (m *Module) byKey(ctx context.Context, secret string, asked *string) (none 
 		return none, err
 	}
 	claims := m.claims(k.subject().String(), id.String(), scopes, time.Now())
-	claims.Session = id.String()
+	claims.Session, claims.Version = id.String(), k.OwnerVersion
 	return m.accessOnly(ctx, claims)
 }
 

@@ -20,7 +20,8 @@ import (
 // tokens makes the pair that a session's owner gets.
 func (m *Module) tokens(ctx context.Context, s session, scopes []string) (authv1.Tokens, error) {
 	claims := m.claims(s.IdentityID.String(), "web", scopes, time.Now())
-	claims.Session, claims.AuthTime, claims.ACR, claims.AMR = s.ID.String(), s.AuthenticatedAt.Unix(), s.ACR, s.AMR
+	claims.Session, claims.Version = s.ID.String(), s.Version
+	claims.AuthTime, claims.ACR, claims.AMR = s.AuthenticatedAt.Unix(), s.ACR, s.AMR
 	access, err := m.signing.sign(ctx, claims)
 	if err != nil {
 		return authv1.Tokens{}, err

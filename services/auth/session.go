@@ -30,7 +30,8 @@ type session struct {
 	AMR             []string
 	ClientCT        []byte // who began it; nil where that was not kept
 	Roles           []string
-	Active          bool // the identity is
+	Version         int64 // of the identity
+	Active          bool  // the identity is
 	Now             time.Time
 }
 

@@ -177,7 +177,7 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
-		if err := revoke(ctx, tx, []uuid.UUID{id}); err != nil { // and what keys of theirs were given
+		if err := revokeOlder(ctx, tx, id); err != nil { // and what keys of theirs were given
 			return err
 		}
 		if err := s.audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {

@@ -61,7 +61,7 @@ func (s *store) setRoles(ctx context.Context, id uuid.UUID, roles []string) (a a
 		if _, err := tx.Exec(ctx, `update identities set roles = $2, version = version + 1 where id = $1`, id, roles); err != nil {
 			return err
 		}
-		if err := revoke(ctx, tx, []uuid.UUID{id}); err != nil {
+		if err := revokeOlder(ctx, tx, id); err != nil {
 			return err
 		}
 		if err := s.audit(ctx, tx, "roles.changed", id, uuid.Nil); err != nil {
@@ -96,10 +96,10 @@ func (s *store) disable(ctx context.Context, id uuid.UUID) error {
 		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
-		if err := revoke(ctx, tx, []uuid.UUID{id}); err != nil {
+		if err := s.setStatus(ctx, tx, id, "disabled", "identity.disabled"); err != nil {
 			return err
 		}
-		return s.setStatus(ctx, tx, id, "disabled", "identity.disabled")
+		return revokeOlder(ctx, tx, id)
 	})
 }
 
@@ -147,18 +147,24 @@ func (s *store) endSessionsOf(ctx context.Context, id uuid.UUID) error {
 	})
 }
 
-// revoke has the tokens count no more that name one of these as their session or subject, and were issued until now. Theirs say a whole
-// second, and some are being made at this moment: hence two seconds more.
-func revoke(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
+// revoke has the tokens count no more that name one of these as their session, or are one of these.
+func revoke(ctx context.Context, tx pgx.Tx, ids ...uuid.UUID) error {
 	_, err := tx.Exec(ctx, `
-		insert into revocations as r (id, not_before, created_at)
-		select id, date_trunc('second', clock_timestamp()) + interval '2 seconds', clock_timestamp() from unnest($1::uuid[]) as i (id)
-		on conflict (id) do update set not_before = greatest(r.not_before, excluded.not_before), created_at = excluded.created_at`, ids)
+		insert into revocations (id, below, created_at) select id, $2, clock_timestamp() from unnest($1::uuid[]) as i (id)
+		on conflict (id) do nothing`, ids, int64(authn.Whatever))
+	return err
+}
+
+// revokeOlder has those tokens of somebody count no more that go by an older version of their identity.
+func revokeOlder(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
+	_, err := tx.Exec(ctx, `
+		insert into revocations (id, below, created_at) select id, version, clock_timestamp() from identities where id = $1
+		on conflict (id) do update set below = excluded.below, created_at = excluded.created_at`, identity)
 	return err
 }
 
 // revocations are those that still count.
 func (s *store) revocations(ctx context.Context) ([]authn.Revocation, error) {
-	rows, _ := s.db.Query(ctx, `select id, not_before, created_at from revocations where created_at > now() - $1::interval`, authn.RevocationsKept)
+	rows, _ := s.db.Query(ctx, `select id, below, created_at from revocations where created_at > now() - $1::interval`, authn.RevocationsKept)
 	return pgx.CollectRows(rows, pgx.RowToStructByName[authn.Revocation])
 }

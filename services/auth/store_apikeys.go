@@ -13,7 +13,7 @@ import (
 
 const selectKeys = `
 	select k.id, k.owner_id, k.name, k.scopes, k.digest, k.previous_digest, k.previous_until, k.created_at, k.expires_at, k.last_used_at,
-	       coalesce(i.status = 'active', false) as owner_active, coalesce(i.roles, '{}') as owner_roles, now() as now
+	       coalesce(i.status = 'active', false) as owner_active, coalesce(i.roles, '{}') as owner_roles, coalesce(i.version, 0) as owner_version, now() as now
 	from api_keys k left join identities i on i.id = k.owner_id where k.revoked_at is null`
 
 var errNoKey = problem.NotFound.New("not-found", "There is no such key.")
@@ -67,7 +67,7 @@ func (s *store) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) e
 		if _, err := tx.Exec(ctx, `update api_keys set revoked_at = now() where id = $1`, id); err != nil {
 			return err
 		}
-		return revoke(ctx, tx, []uuid.UUID{id})
+		return revoke(ctx, tx, id)
 	})
 }
 

@@ -70,7 +70,7 @@ func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr str
 
 const selectSessions = `
 	select s.id, s.identity_id, s.counter, s.created_at, coalesce(s.authenticated_at, s.created_at) as authenticated_at, s.rotated_at, s.expires_at,
-	       s.revoked_at, s.acr, s.amr, s.client_ct, i.roles, i.status = 'active' as active, now() as now
+	       s.revoked_at, s.acr, s.amr, s.client_ct, i.roles, i.version, i.status = 'active' as active, now() as now
 	from sessions s join identities i on i.id = s.identity_id`
 
 // session returns a session with the state of its identity, at the database's time.
@@ -110,7 +110,7 @@ func (s *store) endSession(ctx context.Context, id, token uuid.UUID) error {
 		if err != nil || ended || token == uuid.Nil {
 			return err
 		}
-		return revoke(ctx, tx, []uuid.UUID{token})
+		return revoke(ctx, tx, token)
 	})
 }
 
@@ -147,7 +147,7 @@ func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) err
 	if err != nil || len(ended) == 0 {
 		return err
 	}
-	return revoke(ctx, tx, ended)
+	return revoke(ctx, tx, ended...)
 }
 
 // endStolen ends a session whose old token was used and enqueues the mail that tells its owner.
@@ -168,7 +168,7 @@ func (s *store) closeSession(ctx context.Context, tx pgx.Tx, id uuid.UUID, kind 
 		return false, nil
 	}
 	if err == nil {
-		err = revoke(ctx, tx, []uuid.UUID{id})
+		err = revoke(ctx, tx, id)
 	}
 	if err != nil {
 		return false, err
