@@ -4,6 +4,8 @@ SHELL := /bin/sh
 
 # Built and not `go run`: it then is make's own child, hears its signals, and ends when make is killed.
 LOCAL := .local/bin/local
+# Garbage is collected as seldom as the program does it (services/memory.go).
+TESTS := GOGC=$${GOGC:-400} $(LOCAL) -test
 BUILD_LOCAL := go build -o $(LOCAL) ./deploy/local
 DEV := .local/bin/dev
 BUILD_DEV := go build -o $(DEV) ./tools/dev
@@ -71,20 +73,20 @@ web: #: serve the example of a web front end at http://localhost:3000
 
 test: ## everything, on a Postgres and a Redis for tests; PKG=./services/..., RUN=Story
 	@$(BUILD_LOCAL)
-	@$(LOCAL) -test go test $${RUN:+-run "$$RUN"} $(TESTFLAGS) $${PKG:-./...}
+	@$(TESTS) go test $${RUN:+-run "$$RUN"} $(TESTFLAGS) $${PKG:-./...}
 
 # tools/fork has one goroutine, and reads the tree too often for the detector.
 race: #: the same under the race detector
 	@$(BUILD_LOCAL)
-	@$(LOCAL) -test go test -race $(TESTFLAGS) $$(go list ./... | grep -v /tools/fork$$)
+	@$(TESTS) go test -race $(TESTFLAGS) $$(go list ./... | grep -v /tools/fork$$)
 
 browser: #: try every page in a real Chromium
 	@$(BUILD_LOCAL)
-	@NEED_BROWSER=true $(LOCAL) -test go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./pkg/mail ./services
+	@NEED_BROWSER=true $(TESTS) go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./pkg/mail ./services
 
 docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)
-	@NEED_DOCS=true $(LOCAL) -test go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
+	@NEED_DOCS=true $(TESTS) go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
 
 # only with auth, users, transactions:
 # On a stack of its own, which is durable, other than that for tests; /var/tmp is a disk where /tmp may be memory.

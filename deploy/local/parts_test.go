@@ -324,6 +324,7 @@ func TestDataForTestsGoWithTheirCheckout(t *testing.T) {
 	}
 	root := t.TempDir()
 	gone := filepath.Join(root, "gone")
+	const inMemory = "*-memory" + forTests
 	for _, c := range []struct {
 		what, checkout, pattern string
 		data, stays             bool
@@ -333,8 +334,15 @@ func TestDataForTestsGoWithTheirCheckout(t *testing.T) {
 		{"data of a checkout that is away", gone, "*", true, true},
 		{"a folder without data", gone, "*", false, false},
 		{"a folder that waits for data", root, "*", false, true},
+		{"data for tests in memory of a checkout that is gone", gone, inMemory, true, false},
 	} {
-		folder, err := os.MkdirTemp(shared, c.pattern)
+		where := shared
+		if c.pattern == inMemory {
+			if where = memory(); where == "" {
+				continue
+			}
+		}
+		folder, err := os.MkdirTemp(where, c.pattern)
 		if err != nil {
 			t.Fatal(err)
 		}

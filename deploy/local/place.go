@@ -49,6 +49,9 @@ func locate(test bool) (p place, err error) {
 	}
 	p.data = p.in("data")
 	elsewhere := os.Getenv("LOCAL_DATA") // where Postgres can own its files, when the checkout is a mount
+	if elsewhere == "" && test {
+		elsewhere = memory()
+	}
 	if elsewhere == "" && isRoot {
 		elsewhere = shared
 	}
@@ -75,13 +78,17 @@ func checkout() (string, error) {
 	return "", err
 }
 
-// forTests ends the name of a folder of root's data for tests.
+// forTests ends the name of a folder of data for tests that is not in its checkout.
 const forTests = "-test"
 
-// forget removes what root has of checkouts that are gone, because a copy in a temporary folder does not take it along: the data for
+// forget removes what lies elsewhere of checkouts that are gone, because a copy in a temporary folder does not take it along: the data for
 // tests, and folders without data. A checkout may lie on a disk that is away, so its own data stay.
 func forget() {
 	notes, _ := filepath.Glob(filepath.Join(shared, "*", "checkout"))
+	if folder := memory(); folder != "" {
+		more, _ := filepath.Glob(filepath.Join(folder, "*", "checkout"))
+		notes = append(notes, more...)
+	}
 	for _, note := range notes {
 		folder := filepath.Dir(note)
 		root, err := os.ReadFile(note)

@@ -258,6 +258,7 @@ func TestThisTreeUnderAnotherNameHasNothingLeftOfItsOwn(t *testing.T) {
 	north, short := template{Module: "example.org/north" + "/wind", Name: "north" + "-wind"}, template{Module: "aa.example" + "/a", Name: "qu" + "ux"}
 	longer := template{Module: old.Module + "-two/backend", Name: old.Name + "-two"}
 	next := template{Module: "github.com/heron" + "/net", Name: "heron" + "-net"}
+	mine, hers := renameBack(t, here, old), renameBack(t, here, next)
 	var first tree
 	for _, to := range []template{north, short, longer} {
 		there, err := renamed(here, to)
@@ -282,8 +283,8 @@ func TestThisTreeUnderAnotherNameHasNothingLeftOfItsOwn(t *testing.T) {
 		if strings.Contains(old.Name, "-") && !strings.Contains(to.Name, "-") {
 			continue // of one word, nobody can tell any more which two stood together and which apart
 		}
-		sameTree(t, to.Name+" and back", renameBack(t, there, old), renameBack(t, here, old))
-		sameTree(t, to.Name+" and then "+next.Name, renameBack(t, there, next), renameBack(t, here, next))
+		sameTree(t, to.Name+" and back", renameBack(t, there, old), mine)
+		sameTree(t, to.Name+" and then "+next.Name, renameBack(t, there, next), hers)
 	}
 	root := t.TempDir()
 	if err := first.write(root, nil); err != nil {
