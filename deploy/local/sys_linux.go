@@ -36,7 +36,7 @@ func memory() string {
 	const all = "/dev/shm"
 	folder := fmt.Sprintf("%s/groundwork-%d", all, os.Getuid())
 	var fs unix.Statfs_t
-	if _, missing := os.Stat(folder); missing != nil && (unix.Statfs(all, &fs) != nil || fs.Type != unix.TMPFS_MAGIC || fs.Bavail*uint64(fs.Bsize) < 4<<30) {
+	if _, missing := os.Stat(folder); missing != nil && (unix.Statfs(all, &fs) != nil || fs.Type != unix.TMPFS_MAGIC || float64(fs.Bavail)*float64(fs.Bsize) < 4<<30) {
 		return ""
 	}
 	if ownFolder(folder) != nil {

@@ -22,9 +22,11 @@ const (
 
 // Outside answers in auth's place when tokens come from somebody else's issuer: the two paths at which modules ask auth, the keys and the
 // token of a module, lead to where the issuer's metadata says these are (RFC 8414, or OpenID Connect Discovery 1.0). The metadata must
-// name the issuer as it was configured, as RFC 8414, section 3.3 demands.
+// name the issuer as it was configured, as RFC 8414, section 3.3 demands. Nobody is followed elsewhere: a module's secret is for the issuer.
 func Outside(issuer string, client *http.Client) http.Handler {
-	o := &outside{issuer: issuer, client: client}
+	stays := *client
+	stays.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	o := &outside{issuer: issuer, client: &stays}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, r *http.Request) {
 		o.pass(w, r, func(m metadata) string { return m.Keys })
@@ -81,7 +83,12 @@ func (o *outside) send(r *http.Request, target string) (*http.Response, error) {
 			req.Header.Set(name, v)
 		}
 	}
-	return o.client.Do(req)
+	resp, err := o.client.Do(req)
+	if err == nil && resp.StatusCode/100 == 3 {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%s sends us to %q", target, resp.Header.Get("Location"))
+	}
+	return resp, err
 }
 
 // metadata returns what the issuer says of itself. A failure is not remembered: the next request asks again.

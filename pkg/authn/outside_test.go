@@ -21,6 +21,8 @@ func TestAnotherIssuerIsAskedWhereItsMetadataSay(t *testing.T) {
 		"as an authorization server":      {"", "/.well-known/oauth-authorization-server", nil, 200, 200},
 		"with a path":                     {"/tenant", "/.well-known/oauth-authorization-server/tenant", nil, 200, 200},
 		"as an OpenID provider":           {"/tenant", "/tenant/.well-known/openid-configuration", nil, 200, 200},
+		"that sends on who has a secret":  {"", "/.well-known/oauth-authorization-server", func(m map[string]any) { m["token_endpoint"] = moved(m["token_endpoint"]) }, 200, 503},
+		"that sends on who wants keys":    {"", "/.well-known/oauth-authorization-server", func(m map[string]any) { m["jwks_uri"] = moved(m["jwks_uri"]) }, 503, 200},
 		"that says nothing of itself":     {"", "/elsewhere", nil, 503, 503},
 		"that names another":              {"", "/.well-known/oauth-authorization-server", func(m map[string]any) { m["issuer"] = "https://evil.example" }, 503, 503},
 		"that gives modules no tokens":    {"", "/.well-known/oauth-authorization-server", func(m map[string]any) { delete(m, "token_endpoint") }, 200, 503},
@@ -36,6 +38,9 @@ func TestAnotherIssuerIsAskedWhereItsMetadataSay(t *testing.T) {
 			if c.change != nil {
 				c.change(said)
 			}
+			mux.Handle("/moved/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, strings.TrimPrefix(r.URL.Path, "/moved"), http.StatusTemporaryRedirect)
+			}))
 			mux.HandleFunc(c.document, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(said) })
 			mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the keys") })
 			mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
@@ -59,4 +64,10 @@ func TestAnotherIssuerIsAskedWhereItsMetadataSay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// moved is an address of the same server that sends on to another one.
+func moved(address any) string {
+	i := strings.LastIndex(address.(string), "/")
+	return address.(string)[:i] + "/moved" + address.(string)[i:]
 }

@@ -104,7 +104,7 @@ func headers(https bool) func(http.Handler) http.Handler {
 			h.Set("Cache-Control", "no-store")
 			h.Set("X-Content-Type-Options", "nosniff")
 			h.Set("X-Frame-Options", "DENY")
-			h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+			h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
 			h.Set("Referrer-Policy", "no-referrer")
 			if https {
 				h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")

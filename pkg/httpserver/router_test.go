@@ -50,7 +50,7 @@ func TestEveryAnswerHasSecurityHeaders(t *testing.T) {
 			resp, _ := w.send(t, line, "", reader)
 			for name, want := range map[string]string{
 				"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-				"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Strict-Transport-Security": transport,
+				"Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'", "Strict-Transport-Security": transport,
 			} {
 				if got := resp.Header.Get(name); got != want {
 					t.Errorf("%s: %s is %q; want %q", line, name, got, want)

@@ -125,13 +125,12 @@ func TestRedisWithoutItsProgram(t *testing.T) {
 
 func TestWithoutAServer(t *testing.T) {
 	t.Parallel()
-	closed := httptest.NewServer(nil)
-	closed.Close()
+	const closed = "http://127.0.0.1:1" // a port that no test is given
 	bare := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(bare.Close)
 	for _, c := range []struct{ base, want string }{
 		{"", "no server is running here: `make dev` or `make run`"}, // there is no .local/run.env in this folder
-		{closed.URL, "nothing answers at " + closed.URL},
+		{closed, "nothing answers at " + closed},
 		{bare.URL, "keeps no mailbox"},
 	} {
 		if _, _, err := do(t, map[string]string{"BASE_URL": c.base}, "", "mail"); err == nil || !strings.Contains(err.Error(), c.want) {
