@@ -96,6 +96,9 @@ bench: #: measure the program against baselines, in one run; BENCH='-rounds 1 -f
 	@data=$$(mktemp -d /var/tmp/bench.XXXXXX) && chmod 711 "$$data" && trap 'rm -rf "$$data"' EXIT && \
 		LOCAL_DATA="$$data" $(LOCAL) .local/bin/bench $(BENCH) .local/bin/groundwork-bench
 
+bench-identity: #: how many logins and renewals of sessions there are in a second, and what memory they take
+	@$(MAKE) bench BENCH="-identity $(BENCH)"
+
 bench-history: #: what ten million entries cost, in a quarter of an hour
 	@$(MAKE) bench BENCH="-history 10000000 -for 10s $(BENCH)"
 

@@ -70,7 +70,7 @@ func inMS(times []time.Duration) float64 {
 func (w *world) historyRows(each time.Duration) []row {
 	over := func(want string, request func(client, n int, buf []byte) []byte) func() (result, error) {
 		return func() (result, error) {
-			return load{address: w.api, clients: 8, request: request, want: want}.run(warmUp, each) // fewer than would queue up
+			return load{address: w.api, clients: 8, request: request, want: want}.run(each) // fewer than would queue up
 		}
 	}
 	some := func(list []string, client, n int) string { return list[(client*7919+n*104729)%len(list)] }

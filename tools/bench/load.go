@@ -22,6 +22,7 @@ type load struct {
 	clients int
 	request func(client, n int, buf []byte) []byte // appends the n-th request of a client
 	want    string                                 // the status of each answer
+	body    func(client int, body []byte)          // is shown each answer's body, where the next request needs something of it; nil: nobody is
 }
 
 // result is how many requests were answered, and how long each took.
@@ -41,8 +42,8 @@ func (r result) at(share float64) time.Duration {
 }
 
 // run sends for a while, and counts what was answered after the warm-up.
-func (l load) run(warm, measured time.Duration) (result, error) {
-	begin := time.Now().Add(warm)
+func (l load) run(measured time.Duration) (result, error) {
+	begin := time.Now().Add(warmUp)
 	end := begin.Add(measured)
 	var mu sync.Mutex
 	var all []time.Duration
@@ -77,7 +78,7 @@ func (l load) client(c int, begin, end time.Time) (times []time.Duration, err er
 		if _, err := conn.Write(buf); err != nil {
 			return nil, err
 		}
-		if err := l.answer(answers); err != nil {
+		if err := l.answer(c, answers); err != nil {
 			return nil, err
 		}
 		if done := time.Now(); sent.After(begin) && done.Before(end) {
@@ -105,7 +106,7 @@ func skipChunks(r *bufio.Reader) error {
 }
 
 // answer reads one answer and is done with it.
-func (l load) answer(r *bufio.Reader) error {
+func (l load) answer(client int, r *bufio.Reader) error {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -126,6 +127,12 @@ func (l load) answer(r *bufio.Reader) error {
 			}
 		}
 		chunks = chunks || bytes.HasPrefix(line, chunked)
+	}
+	if ok && l.body != nil && !chunks {
+		body := make([]byte, length)
+		_, err := io.ReadFull(r, body)
+		l.body(client, body)
+		return err
 	}
 	if ok && chunks {
 		return skipChunks(r)

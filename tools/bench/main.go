@@ -40,6 +40,7 @@ func main() {
 	seconds := flag.Duration("for", 5*time.Second, "how long each row is measured in a round")
 	only := flag.String("only", "", "a regular expression: measure the rows whose names it matches")
 	history := flag.Int("history", 0, "measure with a history of so many entries against one of ten thousand, in place of the comparison")
+	identity := flag.Bool("identity", false, "measure logins and renewals, in place of the comparison: hashes take memory, which the others' figure is without")
 	profile := flag.String("profile", "", "the folder for a CPU profile of the program under each row, in place of the comparison")
 	flag.Parse()
 	var err error
@@ -49,7 +50,7 @@ func main() {
 	case flag.NArg() != 1:
 		err = errors.New("name the program to measure: make bench")
 	default:
-		err = run(ctx, flag.Arg(0), *rounds, *seconds, *only, *profile, *history)
+		err = run(ctx, flag.Arg(0), *rounds, *seconds, *only, *profile, *history, *identity)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -86,7 +87,7 @@ type measured struct {
 	loader, server, others float64   // processors kept busy: by us, by what is measured, by Postgres
 }
 
-func run(ctx context.Context, program string, rounds int, each time.Duration, only, profile string, history int) error {
+func run(ctx context.Context, program string, rounds int, each time.Duration, only, profile string, history int, identity bool) error {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
@@ -99,7 +100,11 @@ func run(ctx context.Context, program string, rounds int, each time.Duration, on
 	if history > 0 {
 		return w.history(ctx, history, each)
 	}
-	rows := slices.DeleteFunc(w.rows(each), func(r row) bool { return !wanted.MatchString(r.name) })
+	rows := w.rows(each)
+	if identity {
+		rows = w.identityRows(each)
+	}
+	rows = slices.DeleteFunc(rows, func(r row) bool { return !wanted.MatchString(r.name) })
 	if profile != "" {
 		return w.profiles(ctx, rows, profile, each)
 	}

@@ -102,7 +102,7 @@ func newWorld(ctx context.Context, program string) (w *world, err error) {
 	if err := w.login(ctx); err != nil {
 		return w, err
 	}
-	return w, errors.Join(w.open(ctx), w.preparePgbench(ctx))
+	return w, errors.Join(w.people(ctx), w.open(ctx), w.preparePgbench(ctx))
 }
 
 // start starts a process that ends with the world.
@@ -171,7 +171,7 @@ func (w *world) open(ctx context.Context) error {
 func (w *world) rows(each time.Duration) []row {
 	over := func(address string, n int, want string, request func(client, n int, buf []byte) []byte) func() (result, error) {
 		return func() (result, error) {
-			return load{address: address, clients: n, request: request, want: want}.run(warmUp, each)
+			return load{address: address, clients: n, request: request, want: want}.run(each)
 		}
 	}
 	spread := func(client, n int) (from, to string) {
