@@ -26,7 +26,7 @@ func (a *app) auth() (mounted, error) {
 	if err != nil {
 		return mounted{}, err
 	}
-	clients := map[string]auth.Client{"console": {Secret: a.console, Scopes: []string{"identities:read", "identities:write", "audit:read"}}}
+	clients := map[string]auth.Client{"console": {Secret: a.console, Scopes: []string{"identities:read", "identities:write", "audit:read", "internal"}}}
 	for m, secret := range a.config.clientSecrets {
 		clients[m] = auth.Client{Secret: secret, Scopes: []string{"internal"}}
 	}

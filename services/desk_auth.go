@@ -62,7 +62,14 @@ func support(ctx context.Context, c *config, args []string, stdout io.Writer) er
 	}
 	defer end()
 	what, address := args[0], args[1]
-	if what == "resend" { // there is no account yet
+	if what == "resend" { // there is no account yet, and the operation is for everybody: who helped is noted here
+		noted, err := auth.NoteAuditEventWithResponse(ctx, authv1.NewAuditEvent{Kind: authv1.NewAuditEventKindRegistrationResent, Actor: "console", RequestId: uuid.NewString()})
+		if err == nil {
+			err = problem.NoContent(noted.HTTPResponse, noted.Body, nil)
+		}
+		if err != nil {
+			return err
+		}
 		r, err := auth.ResendVerificationWithResponse(ctx, authv1.Address{Email: address})
 		if err != nil {
 			return err

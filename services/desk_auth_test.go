@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // The people who help users need no SQL, and what they did is known.
@@ -36,6 +39,19 @@ func TestTheSupportDesk(t *testing.T) {
 	}
 	if out, err := desk("show"); err == nil {
 		t.Errorf("without an address: %s", out)
+	}
+	if out, err := command(t, env, "keys", "rotate").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	db, err := pgx.Connect(t.Context(), env["DATABASE_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.WithoutCancel(t.Context()))
+	rows, _ := db.Query(t.Context(), `select distinct kind from auth.audit_events where actor = 'console' order by kind`)
+	kinds, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if want := "identity.disabled identity.enabled identity.read identity.sought keys.rotated password.reset-asked password.unlocked registration.resent sessions.ended sessions.read"; err != nil || strings.Join(kinds, " ") != want {
+		t.Errorf("what the desk did is known as %v %q, want %q", err, strings.Join(kinds, " "), want)
 	}
 	_ = s.login("ada@example.com", "the long password of ada@example.com")
 	if mailed := s.mail("ada@example.com"); mailed == "" {

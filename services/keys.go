@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"example.com/groundwork/migrations"
+	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/seal"
 )
 
@@ -64,7 +65,7 @@ func keys(ctx context.Context, c *config, args []string, stdout io.Writer) error
 }
 
 func rotateKeys(ctx context.Context, module string, k keyed, w io.Writer) error {
-	did, err := k.RotateKeys(ctx)
+	did, err := k.RotateKeys(authn.With(ctx, authn.Principal{Subject: "console"}))
 	for _, line := range did {
 		fmt.Fprintf(w, "%s: %s\n", module, line)
 	}

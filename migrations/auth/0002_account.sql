@@ -32,6 +32,7 @@ create table auth.totp (
   secret_ct    bytea not null,
   confirmed_at timestamptz,              -- it counts from then on
   last_step    bigint not null default 0, -- of the last code that was taken (RFC 6238, section 5.2: once)
+  failed_count integer not null default 0, -- wrong codes in a row
   created_at   timestamptz not null default now()
 );
 

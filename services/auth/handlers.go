@@ -74,10 +74,11 @@ func (m *Module) VerifyEmail(ctx context.Context, req authv1.VerifyEmailRequestO
 	if err != nil {
 		return nil, err
 	}
-	if err := m.store.confirm(ctx, r.ID, i); err != nil {
-		return nil, err
+	contested, err := m.store.confirm(ctx, r.ID, i, m.hasher.nobody)
+	if err == nil && contested { // whoever reads the mail chooses the password
+		err = m.ask(ctx, passwordReset, nil, string(email))
 	}
-	return authv1.VerifyEmail204Response{}, nil
+	return authv1.VerifyEmail204Response{}, err
 }
 
 func (m *Module) moveAddress(ctx context.Context, digest []byte) error {
@@ -111,23 +112,23 @@ func (m *Module) Login(ctx context.Context, req authv1.LoginRequestObject) (auth
 	if err != nil {
 		return nil, err
 	}
-	device := m.device(ctx, index, req.Body.DeviceToken)
-	succeeded, err := m.throttle.try(ctx, index, device)
+	c, err := m.store.credentials(ctx, index)
 	if err != nil {
 		return nil, err
 	}
-	c, err := m.store.credentials(ctx, index)
+	device := m.device(ctx, c, req.Body.DeviceToken)
+	succeeded, err := m.throttle.try(ctx, passwordsOf(index), device)
 	if err != nil {
 		return nil, err
 	}
 	if err := m.compare(ctx, c, req.Body.Password); err != nil {
 		return nil, err
 	}
-	if c.SecondFactor { // tries go on being counted: what follows is a guess as well
+	succeeded()
+	if c.SecondFactor {
 		question, err := m.secondFactor(ctx, c)
 		return authv1.Login202JSONResponse(question), err
 	}
-	succeeded()
 	inCookie := req.Body.RefreshTokenIn != nil && *req.Body.RefreshTokenIn == authv1.LoginRefreshTokenInCookie
 	tokens, cookie, err := m.begin(ctx, c, acrPassword, []string{"pwd"}, device, inCookie)
 	return authv1.Login200JSONResponse{Body: tokens, Headers: authv1.Login200ResponseHeaders{SetCookie: cookie}}, err
@@ -161,7 +162,7 @@ func (m *Module) begin(ctx context.Context, c credentials, acr string, amr []str
 	if tokens, err = m.tokens(ctx, s, scopesOf(s.Roles)); err != nil {
 		return tokens, nil, err
 	}
-	known, err := m.issueDevice(ctx, c.EmailIndex, device)
+	known, err := m.issueDevice(ctx, c, device)
 	if err != nil {
 		return tokens, nil, err
 	}

@@ -63,7 +63,7 @@ func (m *Module) ResetPassword(ctx context.Context, req authv1.ResetPasswordRequ
 	if err := m.store.resetPassword(ctx, t, hash); err != nil {
 		return nil, err
 	}
-	m.throttle.clear(ctx, t.EmailIndex)
+	m.throttle.clear(ctx, passwordsOf(t.EmailIndex))
 	return authv1.ResetPassword204Response{}, nil
 }
 
@@ -73,7 +73,7 @@ func (m *Module) ChangePassword(ctx context.Context, req authv1.ChangePasswordRe
 		return nil, err
 	}
 	caller := authn.From(ctx)
-	c, err := m.prove(ctx, caller.UserID, req.Body.CurrentPassword)
+	c, err := m.prove(ctx, caller, req.Body.CurrentPassword)
 	if problem.From(err).Code == errCredentials.Code {
 		return nil, invalid("/current_password", "wrong", "is not your password")
 	}
@@ -87,13 +87,13 @@ func (m *Module) ChangePassword(ctx context.Context, req authv1.ChangePasswordRe
 	return authv1.ChangePassword204Response{}, m.store.changePassword(ctx, c, hash, caller.SessionID)
 }
 
-// prove checks the password of somebody who is known already. Wrong ones count as they do at a login.
-func (m *Module) prove(ctx context.Context, identity uuid.UUID, password string) (credentials, error) {
-	c, err := m.store.credentialsOf(ctx, identity)
+// prove checks the password of the caller. Wrong ones count as they do at a login, but what strangers try is not in a session's way.
+func (m *Module) prove(ctx context.Context, caller authn.Principal, password string) (credentials, error) {
+	c, err := m.store.credentialsOf(ctx, caller.UserID)
 	if err != nil {
 		return c, err
 	}
-	succeeded, err := m.throttle.try(ctx, c.EmailIndex, "")
+	succeeded, err := m.throttle.try(ctx, passwordsOf(c.EmailIndex), caller.SessionID.String())
 	if err != nil {
 		return c, err
 	}
@@ -107,7 +107,7 @@ func (m *Module) prove(ctx context.Context, identity uuid.UUID, password string)
 // Reauthenticate gives the caller's session a fresh proof, and an access token that carries it.
 func (m *Module) Reauthenticate(ctx context.Context, req authv1.ReauthenticateRequestObject) (authv1.ReauthenticateResponseObject, error) {
 	caller := authn.From(ctx)
-	c, err := m.prove(ctx, caller.UserID, req.Body.Password)
+	c, err := m.prove(ctx, caller, req.Body.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (m *Module) Reauthenticate(ctx context.Context, req authv1.ReauthenticateRe
 		if req.Body.Code == nil {
 			return nil, invalid("/code", "required", "is asked for: you have a second factor")
 		}
-		if err := m.useFactor(ctx, c, *req.Body.Code); err != nil {
+		if err := m.useFactor(ctx, c, *req.Body.Code, caller.SessionID.String()); err != nil {
 			return nil, err
 		}
 		acr, amr = acrFactor, byFactor

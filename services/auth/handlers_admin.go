@@ -54,8 +54,8 @@ func (m *Module) GetIdentity(ctx context.Context, req authv1.GetIdentityRequestO
 // SetRoles says what somebody may do.
 func (m *Module) SetRoles(ctx context.Context, req authv1.SetRolesRequestObject) (authv1.SetRolesResponseObject, error) {
 	roles := texts(req.Body.Roles)
-	if authn.From(ctx).UserID == req.Id && !slices.Contains(roles, roleOperator) {
-		return nil, invalid("/roles", "own", "takes your own right to do this away; another operator can")
+	if err := keepsOwnRole(ctx, req.Id, roles); err != nil {
+		return nil, err
 	}
 	a, err := m.store.setRoles(ctx, req.Id, roles)
 	if err != nil {
@@ -63,6 +63,13 @@ func (m *Module) SetRoles(ctx context.Context, req authv1.SetRolesRequestObject)
 	}
 	email, err := m.keys.Open(ctx, a.EmailCT, "identities", "email_ct", a.ID)
 	return authv1.SetRoles200JSONResponse{AccountJSONResponse: authv1.AccountJSONResponse(a.api(string(email)))}, err
+}
+
+func keepsOwnRole(ctx context.Context, id uuid.UUID, roles []string) error {
+	if authn.From(ctx).UserID == id && !slices.Contains(roles, roleOperator) {
+		return invalid("/roles", "own", "takes your own right to do this away; another operator can")
+	}
+	return nil
 }
 
 // DisableIdentity keeps somebody out.
@@ -82,7 +89,8 @@ func (m *Module) EnableIdentity(ctx context.Context, req authv1.EnableIdentityRe
 func (m *Module) UnlockIdentity(ctx context.Context, req authv1.UnlockIdentityRequestObject) (authv1.UnlockIdentityResponseObject, error) {
 	index, err := m.store.unlock(ctx, req.Id)
 	if err == nil {
-		m.throttle.clear(ctx, index)
+		m.throttle.clear(ctx, passwordsOf(index))
+		m.throttle.clear(ctx, codesOf(index))
 	}
 	return authv1.UnlockIdentity204Response{}, err
 }

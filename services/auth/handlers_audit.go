@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/google/uuid"
 
@@ -16,7 +17,14 @@ func (m *Module) NoteAuditEvent(ctx context.Context, req authv1.NoteAuditEventRe
 		about = *req.Body.UserId
 	}
 	// The address that this request came from is the module's, not that of who did it.
-	ctx = request.With(ctx, &request.Info{})
+	from := &request.Info{}
+	if req.Body.Address != nil {
+		var err error
+		if from.Client, err = netip.ParseAddr(*req.Body.Address); err != nil {
+			return nil, invalid("/address", "format", "is not an IP address")
+		}
+	}
+	ctx = request.With(ctx, from)
 	err := m.store.auditAs(ctx, m.store.db, string(req.Body.Kind), about, uuid.Nil, req.Body.Actor, req.Body.RequestId)
 	return authv1.NoteAuditEvent204Response{}, err
 }

@@ -43,15 +43,10 @@ func (m *Module) VerifySecondFactor(ctx context.Context, req authv1.VerifySecond
 	if err != nil {
 		return nil, err
 	}
-	device := m.device(ctx, c.EmailIndex, req.Body.DeviceToken)
-	succeeded, err := m.throttle.try(ctx, c.EmailIndex, device)
-	if err != nil {
+	device := m.device(ctx, c, req.Body.DeviceToken)
+	if err := m.useFactor(ctx, c, req.Body.Code, device); err != nil {
 		return nil, err
 	}
-	if err := m.useFactor(ctx, c, req.Body.Code); err != nil {
-		return nil, err
-	}
-	succeeded()
 	inCookie := req.Body.RefreshTokenIn != nil && *req.Body.RefreshTokenIn == authv1.SecondFactorProofRefreshTokenInCookie
 	tokens, cookie, err := m.begin(ctx, c, acrFactor, byFactor, device, inCookie)
 	return authv1.VerifySecondFactor200JSONResponse{Body: tokens, Headers: authv1.VerifySecondFactor200ResponseHeaders{SetCookie: cookie}}, err
@@ -60,20 +55,27 @@ func (m *Module) VerifySecondFactor(ctx context.Context, req authv1.VerifySecond
 // byFactor is how somebody with a second factor has proved who they are (amr, RFC 8176).
 var byFactor = []string{"pwd", "otp", "mfa"}
 
-// useFactor takes a code, once. A wrong one counts as a wrong password does.
-func (m *Module) useFactor(ctx context.Context, c credentials, code string) error {
+// useFactor takes a code, once. A wrong one counts as a wrong password does, and as a wrong code, which no new password forgets: a hundred of
+// those in a row, and codes of the app are taken no more until a recovery code or an operator opens it.
+func (m *Module) useFactor(ctx context.Context, c credentials, code, device string) error {
 	if !c.Active || c.Blocked || !c.SecondFactor {
 		return errCredentials
 	}
+	succeeded, err := m.throttle.try(ctx, codesOf(c.EmailIndex), device)
+	if err != nil {
+		return err
+	}
 	var right bool
-	var err error
 	if len(code) == totpDigits {
 		right, err = m.useTOTP(ctx, c.IdentityID, code)
 	} else {
 		right, err = m.store.useRecoveryCode(ctx, c.IdentityID, digest(plainCode(code)))
 	}
 	if err == nil && !right {
-		err = cmp.Or(m.store.failed(ctx, c.IdentityID), error(errCredentials))
+		err = cmp.Or(m.store.failedCode(ctx, c.IdentityID), m.store.failed(ctx, c.IdentityID), error(errCredentials))
+	}
+	if err == nil {
+		succeeded()
 	}
 	return err
 }

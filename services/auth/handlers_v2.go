@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/google/uuid"
+
 	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/seal"
@@ -58,7 +60,7 @@ func (m *Module) putOnce(ctx context.Context, asked identity, password, hash str
 		if stands, err = m.store.identity(ctx, c.IdentityID); err != nil {
 			return stands, false, err
 		}
-		if same, _, err = m.hasher.matches(ctx, password, c.Hash); err != nil {
+		if same, err = m.same(ctx, c, password, w); err != nil {
 			return stands, false, err
 		}
 		same = same && slices.Equal(stands.Roles, asked.Roles)
@@ -70,10 +72,32 @@ func (m *Module) putOnce(ctx context.Context, asked identity, password, hash str
 		stands, err = m.store.makeIdentity(ctx, asked, hash)
 		return stands, err == nil, err
 	case do == replacing:
+		if err := keepsOwnRole(ctx, c.IdentityID, asked.Roles); err != nil {
+			return stands, false, err
+		}
 		stands, err = m.store.replaceIdentity(ctx, c.IdentityID, asked.Roles, hash)
 		return stands, false, err
 	}
 	return stands, false, nil
+}
+
+// same tells whether the account has this password already. Where nothing is replaced the answer tells a guesser, so it is counted and noted.
+func (m *Module) same(ctx context.Context, c credentials, password string, w wish) (same bool, err error) {
+	succeeded := func() {}
+	if !w.replace {
+		if succeeded, err = m.throttle.try(ctx, passwordsOf(c.EmailIndex), ""); err != nil {
+			return false, err
+		}
+	}
+	if same, _, err = m.hasher.matches(ctx, password, c.Hash); err != nil {
+		return false, err
+	}
+	if same {
+		succeeded()
+	} else if !w.replace {
+		err = m.store.audit(ctx, m.store.db, "identity.compared", c.IdentityID, uuid.Nil)
+	}
+	return same, err
 }
 
 // texts are the values of an enum as plain ones.

@@ -142,6 +142,11 @@ func (w *oneTimeMail) Work(ctx context.Context, job *river.Job[oneTimeMailArgs])
 	default:
 		return nil
 	}
+	if t.Kind == emailChange { // the old address is told first, or it might be told when it is not theirs any more
+		if err := w.m.notify(ctx, *t.IdentityID, "change-asked"); err != nil && !errors.Is(err, &river.JobCancelError{}) {
+			return err
+		}
+	}
 	email, err := w.m.keys.Open(ctx, t.EmailCT, "one_time_tokens", "email_ct", t.ID)
 	if err != nil {
 		return err
@@ -172,11 +177,15 @@ type noticeMail struct {
 
 // Work sends the mail.
 func (w *noticeMail) Work(ctx context.Context, job *river.Job[noticeMailArgs]) error {
-	email, err := w.m.addressOf(ctx, job.Args.Identity)
+	return w.m.notify(ctx, job.Args.Identity, job.Args.Notice)
+}
+
+func (m *Module) notify(ctx context.Context, identity uuid.UUID, notice string) error {
+	email, err := m.addressOf(ctx, identity)
 	if err != nil {
 		return err
 	}
-	return w.m.send(ctx, job.Args.Notice, email, "")
+	return m.send(ctx, notice, email, "")
 }
 
 // addressOf returns somebody's address in the clear.

@@ -68,6 +68,9 @@ func (k *keyring) begin(ctx context.Context) (signingKey, error) {
 // RotateKeys begins a rotation of the module's keys, and says what it did.
 func (m *Module) RotateKeys(ctx context.Context) (did []string, err error) {
 	id, err := m.rotation.Begin(ctx)
+	if err == nil {
+		err = m.store.audit(ctx, m.store.db, "keys.rotated", uuid.Nil, uuid.Nil)
+	}
 	if err != nil {
 		return nil, err
 	}

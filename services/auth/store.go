@@ -101,19 +101,25 @@ func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT [
 }
 
 // confirm makes the identity of a registration, with that registration's password, and the job that tells others of it. One of
-// several requests wins; the address's other registrations go.
-func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity) error {
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+// several requests wins; the address's other registrations go. Where so many were asked for that not each had its mail, or one of several
+// was mailed again, whoever confirms may have had another's: then the password is nobody's.
+func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity, nobodys string) (contested bool, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		var hash string
 		err := tx.QueryRow(ctx, `
 			with gone as (
-			  delete from registrations where email_index = (select email_index from registrations where id = $1) returning id, hash)
-			select hash from gone where id = $1`, registration).Scan(&hash)
+			  delete from registrations where email_index = (select email_index from registrations where id = $1) returning id, hash, expires_at > now() as open)
+			select hash, (select count(*) filter (where open) > case when exists (
+			    select from one_time_tokens t where t.email_index = $2 and t.kind = 'resend') then 1 else $3 end from gone)
+			from gone where id = $1`, registration, i.EmailIndex, mailsPerHour).Scan(&hash, &contested)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errToken
 		}
 		if err != nil {
 			return err
+		}
+		if contested {
+			hash = nobodys
 		}
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
@@ -121,9 +127,9 @@ func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity)
 		return s.audit(ctx, tx, "identity.confirmed", i.ID, uuid.Nil)
 	})
 	if postgres.Violates(err, "identities_email_key") {
-		return errToken // somebody has the address already; whoever asks learns no more
+		err = errToken // somebody has the address already; whoever asks learns no more
 	}
-	return err
+	return contested, err
 }
 
 func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash string) error {
@@ -175,6 +181,9 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 			}
 		}
 		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+			return err
+		}
+		if err := dropChanges(ctx, tx, id); err != nil {
 			return err
 		}
 		if err := revokeOlder(ctx, tx, id); err != nil { // and what keys of theirs were given

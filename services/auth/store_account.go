@@ -48,10 +48,7 @@ func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []by
 		if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
 			return err
 		}
-		if err := s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil); err != nil {
-			return err
-		}
-		return s.jobs.Add(ctx, tx, noticeMailArgs{*t.IdentityID, "change-asked"})
+		return s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil)
 	})
 }
 
@@ -81,7 +78,8 @@ func (s *store) oneTimeTokenToMail(ctx context.Context, id uuid.UUID) (*toMail, 
 		select `+oneTimeColumns+`,
 		       exists (select from identities i where i.email_index = t.email_index and (i.status = 'active' or t.kind = 'email-change')) as known,
 		       (select r.id from registrations r where r.email_index = t.email_index and r.expires_at > now() order by r.id desc limit 1) as registration,
-		       (select count(*) from one_time_tokens o where o.email_index = t.email_index and o.created_at > now() - interval '1 hour' and o.id <= t.id) as last_hour
+		       (select count(*) from one_time_tokens o where o.email_index = t.email_index and o.kind = t.kind
+		          and o.created_at > now() - interval '1 hour' and o.id <= t.id) as last_hour
 		from one_time_tokens t where t.id = $1 and t.expires_at > now()`, id)
 	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[toMail])
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -136,9 +134,19 @@ func (s *store) changePassword(ctx context.Context, c credentials, hash string, 
 	})
 }
 
+// dropChanges has changes of address that somebody asked for, and did not confirm, come to nothing.
+func dropChanges(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
+	_, err := tx.Exec(ctx, `delete from one_time_tokens where identity_id = $1`, identity)
+	return err
+}
+
+// newPassword is also what the mail about a change of address advises who has not asked for it.
 func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash string, keep uuid.UUID, kind string) error {
 	_, err := tx.Exec(ctx, `update passwords set hash = $2, changed_at = clock_timestamp(), failed_count = 0, blocked_at = null where identity_id = $1`, id, hash)
 	if err != nil {
+		return err
+	}
+	if err := dropChanges(ctx, tx, id); err != nil {
 		return err
 	}
 	if err := closeSessions(ctx, tx, id, keep); err != nil {
@@ -157,7 +165,14 @@ func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte)
 		if err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `update identities set email_ct = $2, email_index = $3, version = version + 1 where id = $1`, id, emailCT, t.EmailIndex)
+		moved, err := tx.Exec(ctx, `
+			update identities set email_ct = $2, email_index = $3, version = version + 1 where id = $1 and status = 'active'`, id, emailCT, t.EmailIndex)
+		if err == nil && moved.RowsAffected() == 0 {
+			err = errToken
+		}
+		if err == nil {
+			err = dropChanges(ctx, tx, id)
+		}
 		if err != nil {
 			return err
 		}
@@ -236,6 +251,9 @@ func (s *store) putTOTP(ctx context.Context, id uuid.UUID, secretCT []byte) erro
 // confirmTOTP has a secret count, with its first code used and its recovery codes, and ends the other sessions: those began without it.
 func (s *store) confirmTOTP(ctx context.Context, id, session uuid.UUID, secretCT []byte, step int64, digests [][]byte) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil { // a login without it waits (addSession)
+			return err
+		}
 		done, err := tx.Exec(ctx, `
 			update totp set confirmed_at = now(), last_step = $3 where identity_id = $1 and secret_ct = $2 and confirmed_at is null`, id, secretCT, step)
 		if err != nil {
@@ -302,8 +320,22 @@ func (s *store) deleteTOTP(ctx context.Context, id uuid.UUID) error {
 
 // useStep uses up a step of time. Of several requests with one code one wins.
 func (s *store) useStep(ctx context.Context, id uuid.UUID, step int64) (won bool, err error) {
-	done, err := s.db.Exec(ctx, `update totp set last_step = $2 where identity_id = $1 and last_step < $2 and confirmed_at is not null`, id, step)
+	done, err := s.db.Exec(ctx, `
+		update totp set last_step = $2, failed_count = 0
+		where identity_id = $1 and last_step < $2 and confirmed_at is not null and failed_count < $3`, id, step, failuresAllowed)
 	return done.RowsAffected() == 1, err
+}
+
+// failedCode counts a wrong code.
+func (s *store) failedCode(ctx context.Context, id uuid.UUID) error {
+	_, err := s.db.Exec(ctx, `update totp set failed_count = failed_count + 1 where identity_id = $1`, id)
+	return err
+}
+
+// forgetFailedCodes lets codes of the app count again.
+func forgetFailedCodes(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
+	_, err := tx.Exec(ctx, `update totp set failed_count = 0 where identity_id = $1 and failed_count > 0`, id)
+	return err
 }
 
 // useRecoveryCode uses up a recovery code, and tells the owner.
@@ -311,6 +343,9 @@ func (s *store) useRecoveryCode(ctx context.Context, id uuid.UUID, digest []byte
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update recovery_codes set used_at = now() where identity_id = $1 and digest = $2 and used_at is null`, id, digest)
 		if won = done.RowsAffected() == 1; err != nil || !won {
+			return err
+		}
+		if err := forgetFailedCodes(ctx, tx, id); err != nil {
 			return err
 		}
 		if err := s.audit(ctx, tx, "mfa.recovery-code-used", id, uuid.Nil); err != nil {

@@ -33,9 +33,9 @@ func (a account) api(email string) authv1.Account {
 }
 
 const selectAccounts = `
-	select i.id, i.email_ct, i.email_index, i.status, i.roles, i.created_at, p.blocked_at is not null as locked,
-	       exists (select from totp t where t.identity_id = i.id and t.confirmed_at is not null) as second_factor
-	from identities i join passwords p on p.identity_id = i.id`
+	select i.id, i.email_ct, i.email_index, i.status, i.roles, i.created_at,
+	       p.blocked_at is not null or coalesce(t.failed_count >= 100, false) as locked, t.confirmed_at is not null as second_factor
+	from identities i join passwords p on p.identity_id = i.id left join totp t on t.identity_id = i.id` // 100 is failuresAllowed
 
 func (s *store) account(ctx context.Context, id uuid.UUID) (account, error) {
 	return oneAccount(ctx, s.db, `i.id = $1`, id)
@@ -99,6 +99,9 @@ func (s *store) disable(ctx context.Context, id uuid.UUID) error {
 		if err := s.setStatus(ctx, tx, id, "disabled", "identity.disabled"); err != nil {
 			return err
 		}
+		if err := dropChanges(ctx, tx, id); err != nil {
+			return err
+		}
 		return revokeOlder(ctx, tx, id)
 	})
 }
@@ -132,6 +135,9 @@ func (s *store) unlock(ctx context.Context, id uuid.UUID) (emailIndex []byte, er
 		if _, err := tx.Exec(ctx, `update passwords set failed_count = 0, blocked_at = null where identity_id = $1`, id); err != nil {
 			return err
 		}
+		if err := forgetFailedCodes(ctx, tx, id); err != nil {
+			return err
+		}
 		return s.audit(ctx, tx, "password.unlocked", id, uuid.Nil)
 	})
 	return emailIndex, err
@@ -141,6 +147,9 @@ func (s *store) unlock(ctx context.Context, id uuid.UUID) (emailIndex []byte, er
 func (s *store) endSessionsOf(ctx context.Context, id uuid.UUID) error {
 	return s.ofAccount(ctx, id, func(tx pgx.Tx, _ account) error {
 		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+			return err
+		}
+		if err := dropChanges(ctx, tx, id); err != nil {
 			return err
 		}
 		return s.audit(ctx, tx, "sessions.ended", id, uuid.Nil)

@@ -41,6 +41,11 @@ func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (m
 		if err != nil {
 			return err
 		}
+		if k.OwnerID != nil { // an intruder's key outlives a new password, so the owner hears of it
+			if err := s.jobs.Add(ctx, tx, noticeMailArgs{*k.OwnerID, "key-made"}); err != nil {
+				return err
+			}
+		}
 		return s.audit(ctx, tx, "key.made", k.subject(), k.ID)
 	})
 	if err != nil {

@@ -11,16 +11,21 @@ import (
 	"example.com/groundwork/pkg/problem"
 )
 
-// addSession begins a session, unless what the login was checked with has changed meanwhile. Whoever changes the password or the status
-// waits for the lock, and then finds this session among those to end.
+// addSession begins a session, unless what the login was checked with has changed meanwhile, or a second factor has come. Whoever changes
+// the password or the status, or confirms a factor, waits for the lock, and then finds this session among those to end.
 func (s *store) addSession(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string, clientCT []byte) (session, error) {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		// First of all, so that the next statement sees what was committed before.
+		if _, err := tx.Exec(ctx, `select from identities where id = $1 for share`, c.IdentityID); err != nil {
+			return err
+		}
 		added, err := tx.Exec(ctx, `
 			insert into sessions (id, identity_id, expires_at, acr, amr, authenticated_at, client_ct)
 			select $1::uuid, i.id, now() + $2::interval, $3::text, $4::text[], now(), $7
 			from identities i join passwords p on p.identity_id = i.id
 			where i.id = $5 and i.status = 'active' and p.changed_at = $6 and p.blocked_at is null
-			for share`, id, sessionLifetime, acr, amr, c.IdentityID, c.ChangedAt, clientCT)
+			and ($3 = $8 or not exists (select from totp t where t.identity_id = i.id and t.confirmed_at is not null))
+			for share of i, p`, id, sessionLifetime, acr, amr, c.IdentityID, c.ChangedAt, clientCT, acrFactor)
 		if err == nil && added.RowsAffected() == 0 {
 			err = errCredentials
 		}

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,8 +22,8 @@ type throttle struct{ network, account *ratelimit.Backoff }
 
 // try counts a guess before its outcome is known. A right password during the wait is refused as well: otherwise the wait would tell
 // which one is right.
-func (t *throttle) try(ctx context.Context, emailIndex []byte, device string) (clear func(), err error) {
-	account, network := accountKey(emailIndex), networkKey(ctx, emailIndex)
+func (t *throttle) try(ctx context.Context, account, device string) (clear func(), err error) {
+	network := networkKey(ctx, account)
 	if device != "" {
 		network = account + "|device " + device
 	}
@@ -40,35 +42,42 @@ func (t *throttle) try(ctx context.Context, emailIndex []byte, device string) (c
 	}, nil
 }
 
-// clear forgets what was counted of an account: whoever reads its mail may begin anew.
-func (t *throttle) clear(ctx context.Context, emailIndex []byte) {
-	t.network.Clear(ctx, networkKey(ctx, emailIndex))
-	t.account.Clear(ctx, accountKey(emailIndex))
+// clear forgets what was counted of an account.
+func (t *throttle) clear(ctx context.Context, account string) {
+	t.network.Clear(ctx, networkKey(ctx, account))
+	t.account.Clear(ctx, account)
 }
 
-func accountKey(emailIndex []byte) string { return hex.EncodeToString(emailIndex) }
+// Passwords and codes are counted apart: whoever reads the mail sets a new password and begins anew, but the second factor is there for the
+// day on which that is somebody else.
+func passwordsOf(emailIndex []byte) string { return hex.EncodeToString(emailIndex) }
+func codesOf(emailIndex []byte) string     { return hex.EncodeToString(emailIndex) + "|codes" }
 
-func networkKey(ctx context.Context, emailIndex []byte) string {
-	return accountKey(emailIndex) + "|" + httpserver.Network(request.From(ctx))
+func networkKey(ctx context.Context, account string) string {
+	return account + "|" + httpserver.Network(request.From(ctx))
 }
 
-// device returns the name of the device that a token of this address's is of, "" for none. A token of another address is none.
-func (m *Module) device(ctx context.Context, emailIndex []byte, token *string) string {
+// device returns the name of the device that a token is of, "" for none. It counts for an address as long as the password stays.
+func (m *Module) device(ctx context.Context, c credentials, token *string) string {
 	if token == nil {
 		return ""
 	}
 	says, err := m.open(ctx, deviceTicket, *token)
-	if err != nil || string(says[16:]) != string(emailIndex) {
+	if err != nil || !slices.Equal(says[16:], deviceOf(c)) {
 		return ""
 	}
 	return uuid.UUID(says[:16]).String()
 }
 
+func deviceOf(c credentials) []byte {
+	return binary.BigEndian.AppendUint64(slices.Clone(c.EmailIndex), uint64(c.ChangedAt.UnixMicro()))
+}
+
 // issueDevice makes the token of a device, a new one's when there is no name.
-func (m *Module) issueDevice(ctx context.Context, emailIndex []byte, name string) (string, error) {
+func (m *Module) issueDevice(ctx context.Context, c credentials, name string) (string, error) {
 	id, err := uuid.Parse(name)
 	if err != nil {
 		id = uuid.New()
 	}
-	return m.issue(ctx, deviceTicket, append(id[:], emailIndex...))
+	return m.issue(ctx, deviceTicket, append(id[:], deviceOf(c)...))
 }

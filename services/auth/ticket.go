@@ -18,7 +18,7 @@ type ticket struct {
 var (
 	refreshTicket = ticket{"rt_", 1, 16 + 8}      // session, counter
 	waitingTicket = ticket{"mt_", 2, waitingSize} // a login that waits for its second factor
-	deviceTicket  = ticket{"dt_", 3, 16 + 32}     // device, index of the address
+	deviceTicket  = ticket{"dt_", 3, 16 + 32 + 8} // device, index of the address, since when the password is
 )
 
 var errTicket = errors.New("not a ticket of this kind")

@@ -29,6 +29,9 @@ func (m *Module) noted(ctx context.Context, kind authv1.NewAuditEventKind, about
 	if about != uuid.Nil {
 		event.UserId = &about
 	}
+	if client := request.From(ctx).Client; client.IsValid() {
+		event.Address = new(client.Unmap().String())
+	}
 	resp, err := m.auth.NoteAuditEventWithResponse(ctx, event)
 	if err == nil {
 		err = problem.NoContent(resp.HTTPResponse, resp.Body, nil)

@@ -79,7 +79,7 @@ func TestWhoLooksAtSomebodyElseIsNoted(t *testing.T) {
 		t.Fatalf("reading: %v %s", err, r.Body)
 	}
 	events := w.trail.taken()
-	if len(events) != 1 || events[0].Kind != "user.read" || *events[0].UserId != ada || events[0].Actor != opID.String() || events[0].RequestId == "" {
+	if len(events) != 1 || events[0].Kind != "user.read" || *events[0].UserId != ada || events[0].Actor != opID.String() || events[0].RequestId == "" || events[0].Address == nil {
 		t.Errorf("reading one is noted as %+v", events)
 	}
 	op.lists(nil)

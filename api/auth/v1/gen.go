@@ -119,13 +119,16 @@ func (e LoginRefreshTokenIn) Valid() bool {
 
 // Defines values for NewAuditEventKind.
 const (
-	NewAuditEventKindUserRead    NewAuditEventKind = "user.read"
-	NewAuditEventKindUsersListed NewAuditEventKind = "users.listed"
+	NewAuditEventKindRegistrationResent NewAuditEventKind = "registration.resent"
+	NewAuditEventKindUserRead           NewAuditEventKind = "user.read"
+	NewAuditEventKindUsersListed        NewAuditEventKind = "users.listed"
 )
 
 // Valid indicates whether the value is a known member of the NewAuditEventKind enum.
 func (e NewAuditEventKind) Valid() bool {
 	switch e {
+	case NewAuditEventKindRegistrationResent:
+		return true
 	case NewAuditEventKindUserRead:
 		return true
 	case NewAuditEventKindUsersListed:
@@ -409,7 +412,10 @@ type LoginRefreshTokenIn string
 // NewAuditEvent defines model for NewAuditEvent.
 type NewAuditEvent struct {
 	// Actor The subject of the token that it was done with.
-	Actor     string            `json:"actor"`
+	Actor string `json:"actor"`
+
+	// Address From where; absent when it is not known. It is sealed and forgotten after 90 days.
+	Address   *string           `json:"address,omitempty"`
 	Kind      NewAuditEventKind `json:"kind"`
 	RequestId string            `json:"request_id"`
 

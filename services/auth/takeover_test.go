@@ -1,0 +1,302 @@
+package auth
+
+import (
+	"cmp"
+	"errors"
+	"strings"
+	"testing"
+
+	authv1 "example.com/groundwork/api/auth/v1"
+)
+
+// Whoever can register an address, but not read its mail, gets nothing of the account that its owner confirms: neither by so many
+// registrations that the owner's has no mail, nor by one after the owner's, when the owner asks for the mail again.
+func TestNobodyInheritsByRegisteringOftenOrLast(t *testing.T) {
+	const strangers = "the stranger's own password"
+	for says, mails := range map[string]func(w *world) string{
+		"often": func(w *world) string {
+			for range mailsPerHour {
+				w.register("ada@example.com", strangers)
+			}
+			w.register("ada@example.com", password)
+			return w.mailed("ada@example.com", mailsPerHour).Token
+		},
+		"last": func(w *world) string {
+			w.register("ada@example.com", password)
+			w.register("ada@example.com", strangers)
+			w.mailed("ada@example.com", 2)
+			again := w.mailedAfter("ada@example.com", func() {
+				if r, err := w.public.ResendVerificationWithResponse(w.t.Context(), authv1.Address{Email: "ada@example.com"}); err != nil || r.StatusCode() != 202 {
+					w.t.Fatalf("%v %s", err, r.Body)
+				}
+			})
+			return again.Token
+		},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := working(t)
+			token := mails(w)
+			reset := w.mailedAfter("ada@example.com", func() {
+				if status := w.verify(token); status != 204 {
+					t.Fatalf("confirming: %d", status)
+				}
+			})
+			if r := w.login("ada@example.com", strangers, "192.0.2.1"); r.StatusCode() != 401 {
+				t.Errorf("the stranger is in: %d", r.StatusCode())
+			}
+			if r := w.reset(reset.Token, password); r.StatusCode() != 204 {
+				t.Fatalf("the owner sets a password: %s", r.Body)
+			}
+			if r := w.login("ada@example.com", password, "192.0.2.2"); r.JSON200 == nil {
+				t.Errorf("the owner: %s", r.Body)
+			}
+		})
+	}
+}
+
+// What the mail about a change of address advises who has not asked for it, and what helpers do, ends the change.
+func TestAChangeOfAddressEndsWithWhatKeepsAnIntruderOut(t *testing.T) {
+	for says, keepOut := range map[string]func(w *world, access string) int{
+		"a reset": func(w *world, _ string) int {
+			return w.reset(w.resetToken("ada@example.com"), other).StatusCode()
+		},
+		"a new password": func(w *world, access string) int {
+			r, _ := w.as(access).ChangePasswordWithResponse(w.t.Context(), authv1.PasswordChange{CurrentPassword: password, Password: other})
+			return r.StatusCode()
+		},
+		"disabled": func(w *world, access string) int {
+			r, _ := w.operating().DisableIdentityWithResponse(w.t.Context(), w.principal(access).UserID)
+			return r.StatusCode()
+		},
+		"all sessions ended": func(w *world, access string) int {
+			r, _ := w.operating().RevokeSessionsWithResponse(w.t.Context(), w.principal(access).UserID)
+			return r.StatusCode()
+		},
+		"replaced": func(w *world, _ string) int {
+			return putV2(w.instance, w.consoleToken(), "ada@example.com", other, true, "user").status
+		},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := working(t)
+			w.person("ada@example.com")
+			access := w.session("ada@example.com").AccessToken
+			if r, err := w.as(access).ChangeEmailWithResponse(w.t.Context(), authv1.Address{Email: "eve@example.com"}); err != nil || r.StatusCode() != 202 {
+				t.Fatalf("%v %s", err, r.Body)
+			}
+			token := w.mailed("eve@example.com", 1).Token
+			if status := keepOut(w, access); status >= 300 {
+				t.Fatalf("%d", status)
+			}
+			if status := w.verify(token); status != 400 {
+				t.Errorf("the address moves all the same: %d", status)
+			}
+		})
+	}
+}
+
+func TestTheOldAddressIsToldBeforeTheNewOneCanConfirm(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	if r, err := w.as(w.session("ada@example.com").AccessToken).ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "new@example.com"}); err != nil || r.StatusCode() != 202 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	w.post.fails = []error{errSMTP}
+	w.works(w.instance)
+	w.mailed("new@example.com", 1)
+	w.post.mu.Lock()
+	defer w.post.mu.Unlock()
+	if len(w.post.sent) != 2 || w.post.sent[0].To != "ada@example.com" || w.post.sent[1].To != "new@example.com" {
+		t.Errorf("%+v", w.post.sent)
+	}
+}
+
+// Asking for one kind of mail is not in the way of another kind.
+func TestMailsAreCountedByWhatTheyAreFor(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	for range mailsPerHour + 1 {
+		if r, err := w.public.ResendVerificationWithResponse(t.Context(), authv1.Address{Email: "ada@example.com"}); err != nil || r.StatusCode() != 202 {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	}
+	if m := w.mailedAfter("ada@example.com", func() { w.forgot("ada@example.com") }); m.Token == "" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Whoever reads the mail, and has no second factor, gets no more guesses of it by a new password.
+func TestANewPasswordForgetsNoWrongCodes(t *testing.T) {
+	w := working(t)
+	secret, recovery := w.factored("ada@example.com")
+	anew := func() {
+		t.Helper()
+		if r := w.reset(w.resetToken("ada@example.com"), password); r.StatusCode() != 204 {
+			t.Fatalf("%s", r.Body)
+		}
+	}
+	for range 5 {
+		w.answer(w.question("ada@example.com"), "000000", "192.0.2.1")
+	}
+	anew()
+	r := w.answer(w.question("ada@example.com"), "000000", "192.0.2.1")
+	answered(t, "soon after a new password", r.HTTPResponse, r.Body, 429, "rate-limited")
+
+	w.exec(`update auth.totp set failed_count = $1`, failuresAllowed-1)
+	w.answer(w.question("ada@example.com"), "000000", "198.51.100.1")
+	id := one[string](w, `select identity_id::text from auth.totp`)
+	if a := w.accountOf(w.operating(), w.principal(w.tokensBy(recovery[0])).UserID); a.IsLocked || a.Id.String() != id {
+		t.Errorf("a recovery code opens it: %+v", a)
+	}
+	w.exec(`update auth.totp set failed_count = $1`, failuresAllowed-1)
+	w.answer(w.question("ada@example.com"), "000000", "198.51.101.1")
+	anew()
+	r = w.answer(w.question("ada@example.com"), codeAt(t, secret, 0), "198.51.102.1")
+	answered(t, "the right code after a hundred wrong ones and a new password", r.HTTPResponse, r.Body, 401, "invalid-credentials")
+	if a := w.accountOf(w.operating(), w.principal(w.tokensBy(recovery[1])).UserID); a.IsLocked {
+		t.Errorf("%+v", a)
+	}
+	if r := w.answer(w.question("ada@example.com"), codeAt(t, secret, 0), "198.51.103.1"); r.JSON200 == nil {
+		t.Errorf("the right code by then: %s", r.Body)
+	}
+}
+
+// tokensBy is an access token of ada's by a recovery code.
+func (w *world) tokensBy(recovery string) string {
+	w.t.Helper()
+	r := w.answer(w.question("ada@example.com"), recovery, "203.0.113.1")
+	if r.JSON200 == nil {
+		w.t.Fatalf("a recovery code: %s", r.Body)
+	}
+	return r.JSON200.AccessToken
+}
+
+// A login that was checked before a second factor counts begins no session after that.
+func TestALoginThatRacesASecondFactor(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	index, err := w.keys.Index(t.Context(), "ada@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked, err := w.store.credentials(t.Context(), index)
+	if err != nil || checked.SecondFactor {
+		t.Fatalf("%v %+v", err, checked)
+	}
+	as := w.as(w.session("ada@example.com").AccessToken)
+	begun, err := as.BeginTotpWithResponse(t.Context())
+	if err != nil || begun.JSON201 == nil {
+		t.Fatalf("%v %s", err, begun.Body)
+	}
+	if r, err := as.ConfirmTotpWithResponse(t.Context(), authv1.TotpCode{Code: codeAt(t, begun.JSON201.Secret, 0)}); err != nil || r.JSON200 == nil {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if _, _, err := w.begin(t.Context(), checked, acrPassword, []string{"pwd"}, "", false); !errors.Is(err, errCredentials) {
+		t.Errorf("a session by the password alone: %v", err)
+	}
+}
+
+// The commit of a second factor makes such a login wait.
+func TestALoginWaitsForASecondFactor(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	change := `with locked as (select id from auth.identities for update)
+		insert into auth.totp (identity_id, secret_ct, confirmed_at) select id, '', now() from locked`
+	if status := w.waits(change, func() int { return w.login("ada@example.com", password, "192.0.2.1").StatusCode() }); status != 401 {
+		t.Errorf("%d", status)
+	}
+}
+
+// A device is known by the password that was typed there.
+func TestANewPasswordForgetsDevices(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	known := w.session("ada@example.com").DeviceToken
+	if r := w.reset(w.resetToken("ada@example.com"), other); r.StatusCode() != 204 {
+		t.Fatalf("%s", r.Body)
+	}
+	for range 6 {
+		w.login("ada@example.com", password, "127.0.0.1")
+	}
+	r, err := w.public.LoginWithResponse(t.Context(), authv1.Login{Email: "ada@example.com", Password: other, DeviceToken: known})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "with a device from before", r.HTTPResponse, r.Body, 429, "rate-limited")
+}
+
+// Who is in already proves it again, whatever strangers beside them try.
+func TestStrangersAreNotInTheWayOfAProof(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	for range 10 {
+		w.login("ada@example.com", other, "127.0.0.1")
+	}
+	if r := w.login("ada@example.com", password, "127.0.0.1"); r.StatusCode() != 429 {
+		t.Fatalf("a stranger beside: %d", r.StatusCode())
+	}
+	if r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password}); err != nil || r.JSON200 == nil {
+		t.Errorf("%v %s", err, r.Body)
+	}
+	for range 6 {
+		if _, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: other}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "who guesses in a session", r.HTTPResponse, r.Body, 429, "rate-limited")
+}
+
+// An operator who asks again and again whether somebody's password is this one is slowed down and noted; and takes the own right to do so away
+// by no operation.
+func TestAnOperatorGuessesNoPasswords(t *testing.T) {
+	w := working(t)
+	ada := w.person("ada@example.com")
+	console := w.consoleToken()
+	var codes []string
+	for range 7 {
+		codes = append(codes, putV2(w.instance, console, "ada@example.com", other, false, "user").code)
+	}
+	if got := strings.Join(codes, " "); !strings.HasPrefix(got, "precondition-required ") || !strings.HasSuffix(got, " rate-limited") {
+		t.Errorf("%s", got)
+	}
+	if got := w.audited(ada.Id.String()); !strings.Contains(got, "identity.compared identity.compared") {
+		t.Errorf("audited: %s", got)
+	}
+	w.person("op@example.com", "user", "operator")
+	if p := putV2(w.instance, w.session("op@example.com").AccessToken, "op@example.com", other, true, "user"); p.code != "validation-failed" {
+		t.Errorf("an operator without the role: %d %s", p.status, p.code)
+	}
+}
+
+// An intruder's key outlives a new password, so its making is told.
+func TestTheOwnerHearsOfAKey(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	told := w.mailedAfter("ada@example.com", func() {
+		r, err := w.as(w.session("ada@example.com").AccessToken).CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "ci", Scopes: []string{scopesOf([]string{roleUser})[2]}})
+		if err != nil || r.JSON201 == nil {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	})
+	if !strings.HasPrefix(told.Subject, "A key") {
+		t.Errorf("%+v", told)
+	}
+}
+
+// resetToken asks for a new password, and waits for the mail with the token among those that tell the owner something.
+func (w *world) resetToken(email string) (token string) {
+	w.t.Helper()
+	before := len(w.post.to(email))
+	w.forgot(email)
+	w.eventually("the mail with a token", func() bool {
+		for _, m := range w.post.to(email)[before:] {
+			token = cmp.Or(token, m.Token)
+		}
+		return token != ""
+	})
+	return token
+}
