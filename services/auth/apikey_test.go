@@ -105,7 +105,7 @@ func TestAnAPIKey(t *testing.T) {
 		t.Errorf("after it was deleted: %d", status)
 	}
 	t.Logf("its token is refused after %s", w.another().refused(tokens.AccessToken))
-	if got := w.audited(ada.Id.String()); !strings.HasSuffix(got, "key.made key.rotated key.deleted") {
+	if got := w.audited(ada.Id.String()); !strings.HasSuffix(got, "key.made key.used key.rotated key.deleted") {
 		t.Errorf("audited: %s", got)
 	}
 	if strings.Contains(w.logs.String(), key) || strings.Contains(w.logs.String(), tokens.AccessToken) {

@@ -127,7 +127,7 @@ func (m *Module) byKey(ctx context.Context, secret string, asked *string) (none 
 	if !ok {
 		return none, errScope
 	}
-	if err := m.store.keyUsed(ctx, id); err != nil {
+	if err := m.store.keyUsed(ctx, k); err != nil {
 		return none, err
 	}
 	claims := m.claims(k.subject().String(), id.String(), scopes, time.Now())

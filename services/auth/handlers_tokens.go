@@ -52,6 +52,7 @@ func (m *Module) IssueToken(ctx context.Context, req authv1.IssueTokenRequestObj
 		err = problem.Malformed.New("unsupported_grant_type", "The grant types are refresh_token and client_credentials.")
 	}
 	if err != nil {
+		m.store.refused(ctx, err)
 		return nil, err
 	}
 	return authv1.IssueToken200JSONResponse{Body: tokens, Headers: authv1.IssueToken200ResponseHeaders{SetCookie: cookie}}, nil

@@ -247,7 +247,7 @@ func TestNothingThatIsKeptNamesAPerson(t *testing.T) {
 			}
 		}
 	}
-	if len(kept) < 20 || !strings.Contains(kept["spans"], "/v1/auth/login") || !strings.Contains(kept["metrics"], "auth.events") || !strings.Contains(kept["river_job"], "greylisted") || !strings.Contains(kept["audit_events"], "session.refresh-reused") {
+	if len(kept) < 20 || !strings.Contains(kept["spans"], "/v1/auth/login") || !strings.Contains(kept["metrics"], "auth.events") || !strings.Contains(kept["metrics"], "token.refused") || !strings.Contains(kept["river_job"], "greylisted") || !strings.Contains(kept["audit_events"], "session.refresh-reused") {
 		t.Errorf("the search is in vain: %d places", len(kept))
 	}
 }

@@ -95,8 +95,14 @@ func (s *store) changeKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, k
 	})
 }
 
-// keyUsed notes that a key was used, once a minute.
-func (s *store) keyUsed(ctx context.Context, id uuid.UUID) error {
-	_, err := s.db.Exec(ctx, `update api_keys set last_used_at = now() where id = $1 and (last_used_at is null or last_used_at < now() - interval '1 minute')`, id)
-	return err
+// keyUsed notes that a key was used, and in the audit trail, once a minute.
+func (s *store) keyUsed(ctx context.Context, k apiKey) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		noted, err := tx.Exec(ctx, `
+			update api_keys set last_used_at = now() where id = $1 and (last_used_at is null or last_used_at < now() - interval '1 minute')`, k.ID)
+		if err != nil || noted.RowsAffected() == 0 {
+			return err
+		}
+		return s.audit(ctx, tx, "key.used", k.subject(), k.ID)
+	})
 }

@@ -14,6 +14,7 @@ import (
 	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/postgres"
+	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
 )
 
@@ -76,6 +77,13 @@ func (s *store) auditAs(ctx context.Context, db postgres.DB, kind string, identi
 	}
 	_, err = db.Exec(ctx, `insert into audit_addresses (event_id, address_ct) values ($1, $2)`, id, sealed)
 	return err
+}
+
+// refused counts a key, a secret or a token that was traded for nothing. There is no row of it: anybody can send as many as they like.
+func (s *store) refused(ctx context.Context, err error) {
+	if code := problem.From(err).Code; code == "invalid_client" || code == "invalid_grant" {
+		s.events.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", "token.refused")))
+	}
 }
 
 // auditEvents returns those before the one named, newest first: about somebody or by them, of a kind, or all.
