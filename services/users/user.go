@@ -29,12 +29,17 @@ func newPatch(p usersv1.UserPatch) (patch, error) {
 	name := norm.NFC.String(strings.TrimSpace(*made.name.value))
 	made.name.value = &name
 	switch {
-	case name == "":
-		return patch{}, invalidName("blank", "is empty but for spaces; send null for no name")
-	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):
+	case !strings.ContainsFunc(name, seen):
+		return patch{}, invalidName("blank", "has nothing that can be seen; send null for no name")
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp) }):
 		return patch{}, invalidName("characters", "has line breaks or other control characters")
 	}
 	return made, nil
+}
+
+// seen reports whether a character leaves a mark by itself. Those that join or fill may stand beside one: emoji and some scripts need them.
+func seen(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 func changeOf(n nullable.Nullable[string]) change {

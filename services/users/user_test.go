@@ -30,7 +30,10 @@ func TestAPatchSaysWhatStaysWhatIsEmptiedAndWhatIsReplaced(t *testing.T) {
 		{`{"name":"  Ada  "}`, "becomes Ada", "stays", ""},
 		{`{"name":"Jose\u0301"}`, "becomes Jos\u00e9", "stays", ""},
 		{`{"name":" \t "}`, "", "", "blank"},
-		{`{"name":"\u200b\u2060"}`, "becomes \u200b\u2060", "stays", ""}, // format characters join emoji and some scripts
+		{`{"name":"\u200b\u2060"}`, "", "", "blank"},
+		{`{"name":"\u3164"}`, "", "", "blank"},
+		{`{"name":"\ud83d\udc69\u200d\ud83d\ude80"}`, "becomes \U0001f469\u200d\U0001f680", "stays", ""}, // they join emoji and some scripts
+		{`{"name":"Ada\u2028Lovelace"}`, "", "", "characters"},
 		{`{"name":"Ada\nLovelace"}`, "", "", "characters"},
 		{`{"name":"Ada\u0000"}`, "", "", "characters"},
 	} {
