@@ -528,7 +528,7 @@ func TestALoginThatWaitsForItsSecondFactorEnds(t *testing.T) {
 	w := newWorld(t)
 	_, recovery := w.factored("ada@example.com")
 	tokens := w.question("ada@example.com")
-	for says, bad := range map[string]string{"nothing": "mt_", "changed": tokens[:len(tokens)-1] + "_", "a refresh token": "rt_" + tokens[3:], "another kind": "dt_" + tokens[3:]} {
+	for says, bad := range map[string]string{"nothing": "mt_", "changed": flipped(tokens), "a refresh token": "rt_" + tokens[3:], "another kind": "dt_" + tokens[3:]} {
 		r := w.answer(bad, recovery[0], "192.0.2.1")
 		answered(t, says, r.HTTPResponse, r.Body, 400, "token-invalid")
 	}
