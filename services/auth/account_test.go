@@ -13,9 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/problem"
 )
@@ -397,6 +399,54 @@ func TestStepUp(t *testing.T) {
 	}
 	if r, err := w.as(right.JSON200.AccessToken).ChangePasswordWithResponse(t.Context(), authv1.PasswordChange{CurrentPassword: password, Password: other}); err != nil || r.StatusCode() != 204 {
 		t.Errorf("with it: %v %s", err, r.Body)
+	}
+}
+
+// withoutProof is what changes something and asks for no fresh proof, and why.
+var withoutProof = map[string]string{
+	"POST /v1/auth/register":               "public",
+	"POST /v1/auth/email/verify":           "public: a token of a mail is the proof",
+	"POST /v1/auth/email/verify/resend":    "public",
+	"POST /v1/auth/password/forgot":        "public",
+	"POST /v1/auth/password/reset":         "public: a token of a mail is the proof",
+	"POST /v1/auth/login":                  "public: it is a proof",
+	"POST /v1/auth/mfa/verify":             "public: it is a proof",
+	"POST /v1/auth/reauthenticate":         "it is the proof",
+	"POST /v1/auth/token":                  "public: a token or a secret is the proof",
+	"POST /v1/auth/revoke":                 "public: it takes away only",
+	"POST /v1/auth/logout":                 "it takes away only",
+	"POST /v1/auth/sessions/revoke-others": "it takes away only, and in a hurry",
+	"DELETE /v1/auth/sessions/{id}":        "it takes away only, and in a hurry",
+	"DELETE /v1/auth/api-keys/{id}":        "it takes away only, and in a hurry",
+	"POST /v1/auth/audit-events":           "for modules, which are nobody who could prove it",
+}
+
+func TestWhatChangesSomethingAsksForAFreshProof(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, spec := range [][]byte{authv1.Spec, authv2.Spec} {
+		doc, err := openapi3.NewLoader().LoadFromData(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, item := range doc.Paths.Map() {
+			for method, o := range item.Operations() {
+				if method == http.MethodGet {
+					continue
+				}
+				name := method + " " + path
+				seen[name] = true
+				asks := o.Extensions["x-step-up"] == true
+				if why, is := withoutProof[name]; is == asks {
+					t.Errorf("%s: x-step-up is %t, and the reason to do without is %q: one of the two, not both", name, asks, why)
+				}
+			}
+		}
+	}
+	for name := range withoutProof {
+		if !seen[name] {
+			t.Errorf("%s is in no contract", name)
+		}
 	}
 }
 
