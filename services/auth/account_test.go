@@ -3,6 +3,8 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,9 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
 
 	authv1 "example.com/groundwork/api/auth/v1"
+	authv2 "example.com/groundwork/api/auth/v2"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/problem"
 )
@@ -114,6 +118,48 @@ func TestAResetThatComesTooLate(t *testing.T) {
 	w.exec(`update auth.identities set status = 'active' where id = $1`, ada.Id)
 	if r := w.login("ada@example.com", password, "192.0.2.1"); r.JSON200 == nil {
 		t.Errorf("a refused reset changes something: %s", r.Body)
+	}
+}
+
+// How long each thing is good for, in seconds: its row says so, in its own time.
+func TestHowLongThingsAreGood(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	w.register("new@example.com", password)
+	w.forgot("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	scopes := []string{scopesOf([]string{roleUser})[2]}
+	resent, err := w.public.ResendVerificationWithResponse(t.Context(), authv1.Address{Email: "new@example.com"})
+	change, err2 := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "other@example.com"})
+	long, err3 := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+	short, err4 := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "one day", Scopes: scopes, ExpiresInDays: new(1)})
+	if err := errors.Join(err, err2, err3, err4); err != nil || resent.StatusCode() != 202 || change.StatusCode() != 202 || long.JSON201 == nil || short.JSON201 == nil {
+		t.Fatalf("%v %s %s %s %s", err, resent.Body, change.Body, long.Body, short.Body)
+	}
+	const minute, day = 60, 24 * 60 * 60
+	for rows, want := range map[string]int{
+		`registrations`: day, `sessions`: 90 * day,
+		`one_time_tokens where kind = 'password-reset'`: 10 * minute, `one_time_tokens where kind = 'email-change'`: 60 * minute,
+		`one_time_tokens where kind = 'resend'`: 10 * minute,
+		`api_keys where name = 'x'`:             90 * day, `api_keys where name = 'one day'`: day,
+	} {
+		if got := one[int](w, `select extract(epoch from expires_at - created_at)::int from auth.`+rows); got != want {
+			t.Errorf("%s: %d s, want %d", rows, got, want)
+		}
+	}
+	if r, err := as.RotateApiKeyWithResponse(t.Context(), long.JSON201.Id); err != nil || r.JSON200 == nil {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if left := one[int](w, `select extract(epoch from previous_until - now())::int from auth.api_keys where name = 'x'`); left > day || left < day-minute {
+		t.Errorf("the key before counts for %d s more, want a day", left)
+	}
+	w.addFactor(w.session("ada@example.com").AccessToken)
+	says, err := w.open(t.Context(), waitingTicket, w.question("ada@example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(waitingOf(says).expires); left > 5*time.Minute || left < 4*time.Minute {
+		t.Errorf("a login waits %s for its second factor, want five minutes", left)
 	}
 }
 
@@ -356,6 +402,54 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
+// withoutProof is what changes something and asks for no fresh proof, and why.
+var withoutProof = map[string]string{
+	"POST /v1/auth/register":               "public",
+	"POST /v1/auth/email/verify":           "public: a token of a mail is the proof",
+	"POST /v1/auth/email/verify/resend":    "public",
+	"POST /v1/auth/password/forgot":        "public",
+	"POST /v1/auth/password/reset":         "public: a token of a mail is the proof",
+	"POST /v1/auth/login":                  "public: it is a proof",
+	"POST /v1/auth/mfa/verify":             "public: it is a proof",
+	"POST /v1/auth/reauthenticate":         "it is the proof",
+	"POST /v1/auth/token":                  "public: a token or a secret is the proof",
+	"POST /v1/auth/revoke":                 "public: it takes away only",
+	"POST /v1/auth/logout":                 "it takes away only",
+	"POST /v1/auth/sessions/revoke-others": "it takes away only, and in a hurry",
+	"DELETE /v1/auth/sessions/{id}":        "it takes away only, and in a hurry",
+	"DELETE /v1/auth/api-keys/{id}":        "it takes away only, and in a hurry",
+	"POST /v1/auth/audit-events":           "for modules, which are nobody who could prove it",
+}
+
+func TestWhatChangesSomethingAsksForAFreshProof(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, spec := range [][]byte{authv1.Spec, authv2.Spec} {
+		doc, err := openapi3.NewLoader().LoadFromData(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, item := range doc.Paths.Map() {
+			for method, o := range item.Operations() {
+				if method == http.MethodGet {
+					continue
+				}
+				name := method + " " + path
+				seen[name] = true
+				asks := o.Extensions["x-step-up"] == true
+				if why, is := withoutProof[name]; is == asks {
+					t.Errorf("%s: x-step-up is %t, and the reason to do without is %q: one of the two, not both", name, asks, why)
+				}
+			}
+		}
+	}
+	for name := range withoutProof {
+		if !seen[name] {
+			t.Errorf("%s is in no contract", name)
+		}
+	}
+}
+
 func TestSessionsAreSeenAndEnded(t *testing.T) {
 	w := newWorld(t)
 	w.person("ada@example.com")
@@ -428,7 +522,13 @@ func TestSessionsAreSeenAndEnded(t *testing.T) {
 func (w *world) factored(email string) (secret string, recovery []string) {
 	w.t.Helper()
 	w.person(email)
-	as := w.as(w.session(email).AccessToken)
+	return w.addFactor(w.session(email).AccessToken)
+}
+
+// addFactor gives a second factor to whoever has the token.
+func (w *world) addFactor(access string) (secret string, recovery []string) {
+	w.t.Helper()
+	as := w.as(access)
 	begun, err := as.BeginTotpWithResponse(w.t.Context())
 	if err != nil || begun.JSON201 == nil {
 		w.t.Fatalf("%v %s", err, begun.Body)
@@ -544,6 +644,70 @@ func TestALoginThatWaitsForItsSecondFactorEnds(t *testing.T) {
 	answered(t, "when the password was changed meanwhile", r.HTTPResponse, r.Body, 400, "token-invalid")
 }
 
+// The sessions that began without it end, but for the one that it began in.
+func TestASecondFactorEndsTheOtherSessions(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	here, there := w.session("ada@example.com"), w.session("ada@example.com")
+	w.addFactor(here.AccessToken)
+	if _, status := w.refresh(*there.RefreshToken); status != 400 {
+		t.Errorf("another goes on without it: %d", status)
+	}
+	if _, status := w.refresh(*here.RefreshToken); status != 200 {
+		t.Errorf("its own has ended: %d", status)
+	}
+}
+
+// Who knows the password guesses codes no faster than passwords: a right password does not make the wait shorter.
+func TestWhoGuessesCodesWaits(t *testing.T) {
+	w := newWorld(t)
+	_, recovery := w.factored("ada@example.com")
+	w.redis.SetTime(time.Now()) // it stands still, so that no wait ends
+	const free = 5
+	question := w.question("ada@example.com")
+	for n := range free {
+		r := w.answer(question, "000000", "198.51.100.1")
+		answered(t, fmt.Sprintf("wrong code %d", n+1), r.HTTPResponse, r.Body, 401, "invalid-credentials")
+	}
+	r := w.answer(question, recovery[0], "198.51.100.1")
+	answered(t, "the right one during the wait", r.HTTPResponse, r.Body, 429, "rate-limited")
+	tries := 0
+	for ; tries <= free; tries += 2 {
+		if w.login("ada@example.com", password, "203.0.113.1").StatusCode() == 429 || w.answer(question, "000000", "203.0.113.1").StatusCode() == 429 {
+			break
+		}
+	}
+	if tries > free {
+		t.Error("a right password between them makes wrong codes free")
+	}
+}
+
+// Somebody who knows the password and has all the networks there are gets a bounded number of codes.
+func TestWrongCodesCloseTheSecondFactor(t *testing.T) {
+	w := newWorld(t)
+	_, recovery := w.factored("ada@example.com")
+	question := w.question("ada@example.com")
+	for n := range failuresAllowed {
+		w.redis.FlushAll()
+		if n%10 == 0 {
+			w.login("ada@example.com", password, "192.0.2.1")
+		}
+		if r := w.answer(question, "000000", "192.0.2.1"); r.JSON200 != nil {
+			t.Fatalf("%d: a wrong code is right: %s", n, r.Body)
+		}
+	}
+	w.redis.FlushAll()
+	if r := w.answer(question, recovery[0], "192.0.2.1"); r.JSON200 != nil {
+		t.Error("a right code is taken after a hundred wrong ones")
+	}
+	w.redis.FlushAll()
+	if again := w.login("ada@example.com", password, "192.0.2.1"); again.JSON202 != nil {
+		if r := w.answer(again.JSON202.MfaToken, recovery[0], "192.0.2.1"); r.JSON200 != nil {
+			t.Error("and a login from the start makes them forgotten")
+		}
+	}
+}
+
 // A code is good once, however many send it at the same moment.
 func TestCodesAreUsedOnce(t *testing.T) {
 	w := newWorld(t)
@@ -555,7 +719,7 @@ func TestCodesAreUsedOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for n := range 20 {
 			all.Go(func() {
-				r := w.answer(question, code, "198.51."+string(rune('0'+n/10))+string(rune('0'+n%10))+".7")
+				r := w.answer(question, code, fmt.Sprintf("198.51.%d.7", n))
 				mu.Lock()
 				defer mu.Unlock()
 				if r.JSON200 != nil {
@@ -665,7 +829,7 @@ func TestAVictimComesIn(t *testing.T) {
 		return r
 	}
 	for n := range 30 {
-		w.login("ada@example.com", other, "198.51."+string(rune('0'+n/10))+string(rune('0'+n%10))+".1")
+		w.login("ada@example.com", other, fmt.Sprintf("198.51.%d.1", n))
 	}
 	for says, device := range map[string]*string{"no device": nil, "somebody else's": foreign, "a made-up one": new("dt_AAAA")} {
 		r := enter(device)

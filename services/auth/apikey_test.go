@@ -127,6 +127,12 @@ func TestWhatAKeyMayNot(t *testing.T) {
 		}
 		answered(t, says, r.HTTPResponse, r.Body, 422, "validation-failed")
 	}
+	w.person("bob@example.com")
+	theirs, err := w.as(w.session("bob@example.com").AccessToken).CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"identities:read"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "an operator's, for somebody who is none", theirs.HTTPResponse, theirs.Body, 422, "validation-failed")
 	made, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"identities:read", "identities:write"}, ExpiresInDays: new(1)})
 	if err != nil || made.JSON201 == nil {
 		t.Fatalf("%v %s", err, made.Body)
@@ -152,6 +158,55 @@ func TestWhatAKeyMayNot(t *testing.T) {
 	}
 	if list, err := as.ListApiKeysWithResponse(t.Context(), nil); err == nil && list.StatusCode() == http.StatusOK && len(list.JSON200.Data) != 0 {
 		t.Errorf("and it is listed: %s", list.Body)
+	}
+}
+
+// What a key was traded for names no session of its owner's, and goes with the owner all the same.
+func TestTokensOfAKeyGoWithItsOwner(t *testing.T) {
+	w := working(t)
+	op := w.operating()
+	for says, change := range map[string]func(email string, id uuid.UUID) int{
+		"disabled": func(_ string, id uuid.UUID) int {
+			r, _ := op.DisableIdentityWithResponse(t.Context(), id)
+			return r.StatusCode()
+		},
+		"replaced": func(email string, _ uuid.UUID) int {
+			return putV2(w.instance, w.consoleToken(), email, other, true, "user").status
+		},
+	} {
+		email := says + "@example.com"
+		owner := w.person(email)
+		made, err := w.as(w.session(email).AccessToken).CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{scopesOf([]string{roleUser})[2]}})
+		if err != nil || made.JSON201 == nil {
+			t.Fatalf("%v %s", err, made.Body)
+		}
+		tokens, _ := w.trade(made.JSON201.Key)
+		w.principal(tokens.AccessToken)
+		if status := change(email, owner.Id); status >= 300 {
+			t.Fatalf("%s: %d", says, status)
+		}
+		t.Logf("%s: refused after %s", says, w.refused(tokens.AccessToken))
+	}
+}
+
+// When a key was used is noted once a minute, so that one in use is not a row that is written all the time.
+func TestWhenAKeyWasUsed(t *testing.T) {
+	w := newWorld(t)
+	made, err := w.operating().CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"identities:read"}})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("%v %s", err, made.Body)
+	}
+	for _, c := range []struct {
+		says, before string
+		noted        bool
+	}{{"for the first time", `null`, true}, {"half a minute later", `now() - interval '30 seconds'`, false}, {"a minute later", `now() - interval '61 seconds'`, true}} {
+		w.exec(`update auth.api_keys set last_used_at = ` + c.before)
+		if _, status := w.trade(made.JSON201.Key); status != 200 {
+			t.Fatalf("%s: %d", c.says, status)
+		}
+		if noted := one[bool](w, `select last_used_at > now() - interval '20 seconds' from auth.api_keys`); noted != c.noted {
+			t.Errorf("%s: noted is %t, want %t", c.says, noted, c.noted)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package auth
 
 import (
+	"cmp"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -41,6 +44,82 @@ func TestAModuleNotesWhatSomebodyDidThere(t *testing.T) {
 		}
 		if who && (e.Address.IsNull() || e.Address.MustGet() != "192.0.2.7") || !who && !e.Address.IsNull() {
 			t.Errorf("%s: from %v; the module's own address is nobody's", kind, e.Address)
+		}
+	}
+}
+
+// Each row is what somebody does, and what the trail then says of it: what, to whom, and by whom ("nobody" has no token yet).
+func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com").Id
+	op := w.operating()
+	names := strings.NewReplacer(ada.String(), "ada", one[string](w, `select id::text from auth.identities where 'operator' = any(roles)`), "an operator")
+	access := w.session("ada@example.com").AccessToken
+	as := w.as(access)
+	var recovery []string
+	for _, c := range []struct {
+		want string
+		do   func() (*http.Response, []byte, error)
+	}{
+		{"mfa.begun of ada by ada", func() (*http.Response, []byte, error) {
+			w.addFactor(access)
+			return nil, nil, nil
+		}},
+		{"mfa.codes-replaced of ada by ada", func() (*http.Response, []byte, error) {
+			r, err := as.ReplaceRecoveryCodesWithResponse(t.Context())
+			if err == nil && r.JSON200 != nil {
+				recovery = r.JSON200.RecoveryCodes
+			}
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"mfa.recovery-code-used of ada by ada, session.proved of ada by ada", func() (*http.Response, []byte, error) {
+			r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password, Code: &recovery[0]})
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"mfa.recovery-code-used of ada by nobody, session.begun of ada by nobody", func() (*http.Response, []byte, error) {
+			r := w.answer(w.question("ada@example.com"), recovery[1], "192.0.2.1")
+			return r.HTTPResponse, r.Body, nil
+		}},
+		{"mfa.ended of ada by ada", func() (*http.Response, []byte, error) {
+			r, err := as.DeleteTotpWithResponse(t.Context())
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"sessions.ended of ada by ada", func() (*http.Response, []byte, error) {
+			r, err := as.EndOtherSessionsWithResponse(t.Context())
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"password.changed of ada by ada", func() (*http.Response, []byte, error) {
+			r, err := as.ChangePasswordWithResponse(t.Context(), authv1.PasswordChange{CurrentPassword: password, Password: other})
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"password.reset of ada by nobody", func() (*http.Response, []byte, error) {
+			w.forgot("ada@example.com")
+			token, err := w.mailedToken(t.Context(), one[uuid.UUID](w, `select id from auth.one_time_tokens`))
+			r := w.reset(token, password)
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"roles.changed of ada by an operator", func() (*http.Response, []byte, error) {
+			r, err := op.SetRolesWithResponse(t.Context(), ada, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"sessions.ended of ada by an operator", func() (*http.Response, []byte, error) {
+			r, err := op.RevokeSessionsWithResponse(t.Context(), ada)
+			return r.HTTPResponse, r.Body, err
+		}},
+		{"identity.sought of nobody by an operator", func() (*http.Response, []byte, error) {
+			r, err := op.ListIdentitiesWithResponse(t.Context(), &authv1.ListIdentitiesParams{Email: "nobody@example.com"})
+			return r.HTTPResponse, r.Body, err
+		}},
+	} {
+		before := one[int](w, `select count(*) from auth.audit_events`)
+		if resp, body, err := c.do(); err != nil || resp != nil && resp.StatusCode >= 300 {
+			t.Fatalf("%s: %v %s", c.want, err, body)
+		}
+		got := one[string](w, `
+			select coalesce(string_agg(kind || ' of ' || coalesce(identity_id::text, 'nobody') || ' by ' || coalesce(nullif(actor, ''), 'nobody'), ', ' order by id), '')
+			from (select * from auth.audit_events order by id offset $1) e`, before)
+		if got = cmp.Or(names.Replace(got), "nothing"); got != c.want {
+			t.Errorf("audited: %s\nwant:    %s", got, c.want)
 		}
 	}
 }

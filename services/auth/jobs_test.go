@@ -189,10 +189,24 @@ func (w *world) hide(address, typed, newAddress, newTyped string) (secrets []str
 	must(question, err)
 	came := w.answer(question.JSON202.MfaToken, confirmed.JSON200.RecoveryCodes[0], "203.0.113.77")
 	must(came, nil)
-	return append([]string{
-		"marker-agent", "203.0.113.77", begun.JSON201.Secret, key.JSON201.Key, traded.AccessToken, moved, reset, question.JSON202.MfaToken, came.JSON200.AccessToken,
+	w.register("third-"+address, newTyped)
+	waits := w.mailed("third-"+address, 1).Token // nobody uses it, so that its row stays
+	secrets = []string{
+		"marker-agent", "203.0.113.77", begun.JSON201.Secret, key.JSON201.Key, traded.AccessToken, moved, reset, waits, question.JSON202.MfaToken, came.JSON200.AccessToken,
 		*came.JSON200.RefreshToken, *came.JSON200.DeviceToken, *login.JSON200.DeviceToken,
-	}, confirmed.JSON200.RecoveryCodes...)
+	}
+	for _, code := range confirmed.JSON200.RecoveryCodes {
+		secrets = append(secrets, code, plainCode(code))
+	}
+	return secrets
+}
+
+// spellings are the ways to write a text down: as it is and in small letters, each in the clear, in hexadecimal, as a bytea is shown, and in base64.
+func spellings(text string) (all []string) {
+	for _, s := range []string{text, strings.ToLower(text)} {
+		all = append(all, s, hex.EncodeToString([]byte(s)), base64.StdEncoding.EncodeToString([]byte(s)))
+	}
+	return all
 }
 
 func TestNothingThatIsKeptNamesAPerson(t *testing.T) {
@@ -239,8 +253,7 @@ func TestNothingThatIsKeptNamesAPerson(t *testing.T) {
 	for where, s := range kept {
 		s = strings.ToLower(s)
 		for _, marker := range append(secrets, "marker-address", "marker-domain", "marker-password", token, tokens.AccessToken, *tokens.RefreshToken, *next.RefreshToken, secret) {
-			marker = strings.ToLower(marker)
-			for _, written := range []string{marker, hex.EncodeToString([]byte(marker)), base64.StdEncoding.EncodeToString([]byte(marker))} {
+			for _, written := range spellings(marker) {
 				if strings.Contains(s, strings.ToLower(written)) {
 					t.Errorf("%s holds %q", where, marker)
 				}

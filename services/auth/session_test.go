@@ -83,6 +83,30 @@ func TestTicketsAreReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
+// Whatever happens between the check of a password and the session: it does not begin, and an old one is not proved.
+func TestASessionDoesNotOvertakeWhatEndsIt(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	w.session("ada@example.com")
+	there := one[uuid.UUID](w, `select id from auth.sessions`)
+	for says, sql := range map[string]string{
+		"too many wrong passwords": `update auth.passwords set blocked_at = now()`, "another password": `update auth.passwords set changed_at = clock_timestamp()`,
+	} {
+		c, err := w.store.credentialsOf(t.Context(), one[uuid.UUID](w, `select id from auth.identities`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.exec(sql)
+		if _, err := w.store.addSession(t.Context(), uuid.New(), c, acrPassword, []string{"pwd"}, nil); !errors.Is(err, errCredentials) {
+			t.Errorf("%s: a session begins: %v", says, err)
+		}
+		if _, err := w.store.proved(t.Context(), there, c, acrPassword, []string{"pwd"}); !errors.Is(err, errCredentials) {
+			t.Errorf("%s: a session is proved: %v", says, err)
+		}
+		w.exec(`update auth.passwords set blocked_at = null`)
+	}
+}
+
 // Each row changes somebody's session behind its back and presents the current token, or the one before.
 func TestRefreshMatrix(t *testing.T) {
 	w := newWorld(t)
