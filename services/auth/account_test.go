@@ -672,7 +672,7 @@ func TestWhoGuessesCodesWaits(t *testing.T) {
 	r := w.answer(question, recovery[0], "198.51.100.1")
 	answered(t, "the right one during the wait", r.HTTPResponse, r.Body, 429, "rate-limited")
 	tries := 0
-	for ; tries <= free; tries += 2 {
+	for ; tries <= free; tries++ {
 		if w.login("ada@example.com", password, "203.0.113.1").StatusCode() == 429 || w.answer(question, "000000", "203.0.113.1").StatusCode() == 429 {
 			break
 		}

@@ -31,7 +31,9 @@ func newPatch(p usersv1.UserPatch) (patch, error) {
 	switch {
 	case !strings.ContainsFunc(name, seen):
 		return patch{}, invalidName("blank", "has nothing that can be seen; send null for no name")
-	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp) }):
+	case strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+	}):
 		return patch{}, invalidName("characters", "has line breaks or other control characters")
 	}
 	return made, nil
