@@ -21,7 +21,7 @@ func (m *Module) NoteAuditEvent(ctx context.Context, req authv1.NoteAuditEventRe
 	if req.Body.Address != nil {
 		var err error
 		if from.Client, err = netip.ParseAddr(*req.Body.Address); err != nil {
-			return nil, invalid("/address", "format", "is not an IP address")
+			return nil, invalid("/address", "unreadable", "is not an IP address")
 		}
 	}
 	ctx = request.With(ctx, from)

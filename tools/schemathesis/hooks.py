@@ -41,6 +41,8 @@ def refused_by_a_rule(ctx, response, case):
         return
     if "%00" in response.request.url or b"\\u0000" in (response.request.body or b""):  # Postgres keeps no text with NUL, and no contract has to say so
         return
+    if "None" in (case.path_parameters or {}).values():  # it follows a link from an answer's id that is null, and counts that as a good value
+        return
     fields = {field["code"] for field in problem.get("errors", []) if field["pointer"] != "/password"}  # its length is a setting
     if problem["code"] in RULES or (response.status_code == 422 and not fields & WORDS):
         return

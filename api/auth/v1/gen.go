@@ -414,7 +414,7 @@ type NewAuditEvent struct {
 	// Actor The subject of the token that it was done with.
 	Actor string `json:"actor"`
 
-	// Address From where; absent when it is not known. It is sealed and forgotten after 90 days.
+	// Address From where: an IPv4 or IPv6 address; absent when it is not known. It is sealed and forgotten after 90 days.
 	Address   *string           `json:"address,omitempty"`
 	Kind      NewAuditEventKind `json:"kind"`
 	RequestId string            `json:"request_id"`
