@@ -65,7 +65,7 @@ func TestTheInnerLoop(t *testing.T) {
 	var code, contract, migration []time.Duration
 	word := "users"
 	for i := range 5 {
-		code = append(code, d.edit("services/users/user.go", "has nothing that can be seen", "is empty but for spaces"+strings.Repeat("!", i+1), ready))
+		code = append(code, d.edit("services/users/user.go", "has nothing that can be seen", "has nothing that can be seen"+strings.Repeat("!", i+1), ready))
 		next := fmt.Sprintf("%s %d", word, i)
 		contract = append(contract, d.edit("api/users/v1/openapi.yaml", "title: "+word, "title: "+next, ready))
 		if word = next; !strings.Contains(fetch(d.base+"/docs/users-v1.yaml"), "title: "+word) {
