@@ -518,37 +518,47 @@ func TestSessionsAreSeenAndEnded(t *testing.T) {
 	}
 }
 
+// app is where somebody reads the codes of the second factor.
+type app struct {
+	secret string
+	begun  int64 // the step whose code confirmed it
+}
+
+// code is the one some steps after that which is used up. The next one is taken at once, and for a minute at least: what a test says of
+// it holds when a step of time ends in the middle, as it would not of "the code of now".
+func (a app) code(t *testing.T, after int64) string {
+	t.Helper()
+	code, err := totpCode(a.secret, a.begun+after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
 // factored is somebody with a second factor, and the codes to come in with.
-func (w *world) factored(email string) (secret string, recovery []string) {
+func (w *world) factored(email string) (of app, recovery []string) {
 	w.t.Helper()
 	w.person(email)
 	return w.addFactor(w.session(email).AccessToken)
 }
 
 // addFactor gives a second factor to whoever has the token.
-func (w *world) addFactor(access string) (secret string, recovery []string) {
+func (w *world) addFactor(access string) (of app, recovery []string) {
 	w.t.Helper()
 	as := w.as(access)
 	begun, err := as.BeginTotpWithResponse(w.t.Context())
 	if err != nil || begun.JSON201 == nil {
 		w.t.Fatalf("%v %s", err, begun.Body)
 	}
-	confirmed, err := as.ConfirmTotpWithResponse(w.t.Context(), authv1.TotpCode{Code: codeAt(w.t, begun.JSON201.Secret, -1)})
+	of = appOf(begun.JSON201.Secret)
+	confirmed, err := as.ConfirmTotpWithResponse(w.t.Context(), authv1.TotpCode{Code: of.code(w.t, 0)})
 	if err != nil || confirmed.JSON200 == nil {
 		w.t.Fatalf("%v %s", err, confirmed.Body)
 	}
-	return begun.JSON201.Secret, confirmed.JSON200.RecoveryCodes
+	return of, confirmed.JSON200.RecoveryCodes
 }
 
-// codeAt is what the app shows some steps from now.
-func codeAt(t *testing.T, secret string, steps int) string {
-	t.Helper()
-	code, err := totpCode(secret, time.Now().Unix()/totpPeriod+int64(steps))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return code
-}
+func appOf(secret string) app { return app{secret, time.Now().Unix() / totpPeriod} }
 
 // question is a login that waits for the second factor.
 func (i *instance) question(email string) string {
@@ -572,7 +582,7 @@ func (i *instance) answer(mfaToken, code, from string) *authv1.VerifySecondFacto
 
 func TestASecondFactor(t *testing.T) {
 	w := working(t)
-	secret, recovery := w.factored("ada@example.com")
+	app, recovery := w.factored("ada@example.com")
 	w.mailed("ada@example.com", 1)
 	if len(recovery) != recoveryCodes || len(plainCode(recovery[0])) != 32 {
 		t.Errorf("recovery codes: %q", recovery)
@@ -580,9 +590,9 @@ func TestASecondFactor(t *testing.T) {
 	question := w.question("ada@example.com")
 	r := w.answer(question, "000000", "192.0.2.1")
 	answered(t, "a wrong code", r.HTTPResponse, r.Body, 401, "invalid-credentials")
-	r = w.answer(question, codeAt(t, secret, -1), "192.0.2.1")
+	r = w.answer(question, app.code(t, 0), "192.0.2.1")
 	answered(t, "the code that was used to begin", r.HTTPResponse, r.Body, 401, "invalid-credentials")
-	code := codeAt(t, secret, 0)
+	code := app.code(t, 1)
 	came := w.answer(question, code, "192.0.2.1")
 	if came.JSON200 == nil || came.JSON200.RefreshToken == nil {
 		t.Fatalf("the right code: %s", came.Body)
@@ -662,7 +672,7 @@ func TestASecondFactorEndsTheOtherSessions(t *testing.T) {
 func TestWhoGuessesCodesWaits(t *testing.T) {
 	w := newWorld(t)
 	_, recovery := w.factored("ada@example.com")
-	w.redis.SetTime(time.Now()) // it stands still, so that no wait ends
+	w.noWaitEnds()
 	const free = 5
 	question := w.question("ada@example.com")
 	for n := range free {
@@ -711,9 +721,9 @@ func TestWrongCodesCloseTheSecondFactor(t *testing.T) {
 // A code is good once, however many send it at the same moment.
 func TestCodesAreUsedOnce(t *testing.T) {
 	w := newWorld(t)
-	secret, recovery := w.factored("ada@example.com")
+	app, recovery := w.factored("ada@example.com")
 	question := w.question("ada@example.com")
-	for says, code := range map[string]string{"of the app": codeAt(t, secret, 0), "to recover": recovery[0]} {
+	for says, code := range map[string]string{"of the app": app.code(t, 1), "to recover": recovery[0]} {
 		var mu sync.Mutex
 		var won int
 		var all sync.WaitGroup
@@ -828,6 +838,7 @@ func TestAVictimComesIn(t *testing.T) {
 		}
 		return r
 	}
+	w.noWaitEnds()
 	for n := range 30 {
 		w.login("ada@example.com", other, fmt.Sprintf("198.51.%d.1", n))
 	}

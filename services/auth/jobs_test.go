@@ -164,7 +164,7 @@ func (w *world) hide(address, typed, newAddress, newTyped string) (secrets []str
 	as := w.as(login.JSON200.AccessToken)
 	begun, err := as.BeginTotpWithResponse(ctx, marked)
 	must(begun, err)
-	confirmed, err := as.ConfirmTotpWithResponse(ctx, authv1.TotpCode{Code: codeAt(w.t, begun.JSON201.Secret, 0)}, marked)
+	confirmed, err := as.ConfirmTotpWithResponse(ctx, authv1.TotpCode{Code: appOf(begun.JSON201.Secret).code(w.t, 0)}, marked)
 	must(confirmed, err)
 	key, err := as.CreateApiKeyWithResponse(ctx, authv1.NewKey{Name: "x", Scopes: []string{scopesOf([]string{roleUser})[2]}}, marked)
 	must(key, err)
@@ -183,7 +183,7 @@ func (w *world) hide(address, typed, newAddress, newTyped string) (secrets []str
 	if !strings.Contains(string(seen.Body), "marker-agent") || !strings.Contains(string(events.Body), "203.0.113.77") {
 		w.t.Errorf("an operator does not see from where: %s", events.Body)
 	}
-	reset := w.mailedAfter(newAddress, func() { w.forgot(newAddress) }).Token
+	reset := w.resetToken(newAddress)
 	must(w.reset(reset, newTyped), nil)
 	question, err := w.public.LoginWithResponse(ctx, authv1.Login{Email: newAddress, Password: newTyped}, marked)
 	must(question, err)
