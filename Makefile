@@ -71,9 +71,10 @@ web: #: serve the example of a web front end at http://localhost:3000
 	@go run ./deploy/web
 # end auth
 
+# One package more than there are processors: tests wait for servers a good part of their time.
 test: ## everything, on a Postgres and a Redis for tests; PKG=./services/..., RUN=Story
 	@$(BUILD_LOCAL)
-	@$(TESTS) go test $${RUN:+-run "$$RUN"} $(TESTFLAGS) $${PKG:-./...}
+	@$(TESTS) go test -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) $${RUN:+-run "$$RUN"} $(TESTFLAGS) $${PKG:-./...}
 
 # tools/fork has one goroutine, and reads the tree too often for the detector.
 race: #: the same under the race detector

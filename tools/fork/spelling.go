@@ -60,15 +60,23 @@ func (s speller) file(path string, content []byte) []byte {
 // text respells a path or a line.
 func (s speller) text(text string) string { return string(s.replace([]byte(text), nil)) }
 
-// replace respells what find finds; identifier has the offsets that stand in one.
+// replace respells what find finds, which is never longer than a line; identifier has the offsets that stand in one.
 func (s speller) replace(content []byte, identifier map[int]bool) []byte {
 	const checksum, module, pattern = 2, 4, 6 // the groups of finder
 	var out []byte
 	done := 0
 	for at := 0; at < len(content); {
-		m := s.find.FindSubmatchIndex(content[at:])
+		line := content[at:]
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			line = line[:end+1]
+		}
+		var m []int
+		if s.has(line) {
+			m = s.find.FindSubmatchIndex(line)
+		}
 		if m == nil {
-			break
+			at += len(line)
+			continue
 		}
 		from, to := at+m[0], at+m[1]
 		before, found, after := content[:from], string(content[from:to]), content[to:]
