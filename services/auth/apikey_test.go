@@ -3,6 +3,8 @@ package auth
 import (
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -252,4 +254,74 @@ func TestAServiceAccount(t *testing.T) {
 		t.Errorf("after it was deleted: %d", status)
 	}
 	t.Logf("its token is refused after %s", w.refused(tokens.AccessToken))
+}
+
+// Whoever finds a key puts it out of use: no more than having it is needed for that, and no less.
+func TestAFoundKeyIsPutOutOfUse(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	made, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "lost", Scopes: []string{scopesOf([]string{roleUser})[2]}})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("%v %s", err, made.Body)
+	}
+	key := made.JSON201.Key
+	tokens, _ := w.trade(key)
+	revoke := func(token string) {
+		t.Helper()
+		if r, err := w.public.RevokeTokenWithFormdataBodyWithResponse(t.Context(), authv1.RevokeRequest{Token: token}); err != nil || r.StatusCode() != 200 {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	}
+	forged := key[:len(key)-43] + strings.Repeat("A", 43)
+	for _, other := range []string{forged, "sk_test_zz_x", strings.Replace(key, strings.ReplaceAll(made.JSON201.Id.String(), "-", ""), strings.ReplaceAll(uuid.NewString(), "-", ""), 1)} {
+		revoke(other)
+		if _, status := w.trade(key); status != 200 {
+			t.Fatalf("%s ends it: %d", other, status)
+		}
+	}
+	revoke(key)
+	if _, status := w.trade(key); status != 401 {
+		t.Errorf("it still opens: %d", status)
+	}
+	w.refused(tokens.AccessToken)
+	revoke(key) // twice is no error
+	if n := one[int](w, `select count(*)::int from auth.audit_events where kind = 'key.deleted'`); n != 1 {
+		t.Errorf("audited %d times", n)
+	}
+}
+
+// Nobody fills the table: fifty keys that count are enough, and several that are asked for at once are counted one after the other.
+func TestKeysAreCounted(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	w.exec(`insert into auth.api_keys (id, owner_id, name, scopes, digest, expires_at, revoked_at)
+		select gen_random_uuid(), $1, 'x', '{}', '', now() + n.expires, n.revoked
+		from (select interval '1 day' expires, null::timestamptz revoked from generate_series(1, 48) union all values (interval '-1 day', null), (interval '1 day', now())) n`, ada.Id)
+	as := w.as(w.session("ada@example.com").AccessToken)
+	another := func() (code string) {
+		r, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "another", Scopes: []string{scopesOf([]string{roleUser})[2]}})
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		return codeIn(r.HTTPResponse, r.Body)
+	}
+	var many atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if another() == "too-many-keys" {
+				many.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if many.Load() != 6 {
+		t.Errorf("of eight at once beside 48 that count, %d are too many", many.Load())
+	}
+	w.exec(`update auth.api_keys set revoked_at = now() where id in (select id from auth.api_keys where name = 'another' limit 1)`)
+	if code := another(); code != "" {
+		t.Errorf("after one is deleted: %s", code)
+	}
 }

@@ -98,7 +98,7 @@ func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
 			r := w.reset(token, password)
 			return r.HTTPResponse, r.Body, err
 		}},
-		{"roles.changed of ada by an operator", func() (*http.Response, []byte, error) {
+		{"roles.changed of ada by an operator: user", func() (*http.Response, []byte, error) {
 			r, err := op.SetRolesWithResponse(t.Context(), ada, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
 			return r.HTTPResponse, r.Body, err
 		}},
@@ -116,7 +116,7 @@ func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
 			t.Fatalf("%s: %v %s", c.want, err, body)
 		}
 		got := one[string](w, `
-			select coalesce(string_agg(kind || ' of ' || coalesce(identity_id::text, 'nobody') || ' by ' || coalesce(nullif(actor, ''), 'nobody'), ', ' order by id), '')
+			select coalesce(string_agg(kind || ' of ' || coalesce(identity_id::text, 'nobody') || ' by ' || coalesce(nullif(actor, ''), 'nobody') || coalesce(': ' || nullif(detail, ''), ''), ', ' order by id), '')
 			from (select * from auth.audit_events order by id offset $1) e`, before)
 		if got = cmp.Or(names.Replace(got), "nothing"); got != c.want {
 			t.Errorf("audited: %s\nwant:    %s", got, c.want)

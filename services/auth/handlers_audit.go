@@ -4,18 +4,12 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/google/uuid"
-
 	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/pkg/request"
 )
 
 // NoteAuditEvent notes what somebody did in another module.
 func (m *Module) NoteAuditEvent(ctx context.Context, req authv1.NoteAuditEventRequestObject) (authv1.NoteAuditEventResponseObject, error) {
-	about := uuid.Nil
-	if req.Body.UserId != nil {
-		about = *req.Body.UserId
-	}
 	// The address that this request came from is the module's, not that of who did it.
 	from := &request.Info{}
 	if req.Body.Address != nil {
@@ -25,6 +19,6 @@ func (m *Module) NoteAuditEvent(ctx context.Context, req authv1.NoteAuditEventRe
 		}
 	}
 	ctx = request.With(ctx, from)
-	err := m.store.auditAs(ctx, m.store.db, string(req.Body.Kind), about, uuid.Nil, req.Body.Actor, req.Body.RequestId)
-	return authv1.NoteAuditEvent204Response{}, err
+	e := auditEvent{Kind: string(req.Body.Kind), IdentityID: req.Body.UserId, Actor: req.Body.Actor, RequestID: req.Body.RequestId}
+	return authv1.NoteAuditEvent204Response{}, m.store.note(ctx, m.store.db, e)
 }

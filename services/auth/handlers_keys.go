@@ -135,6 +135,18 @@ func (m *Module) byKey(ctx context.Context, secret string, asked *string) (none 
 	return m.accessOnly(ctx, claims)
 }
 
+// revokeKey has a key count no more for whoever has it.
+func (m *Module) revokeKey(ctx context.Context, id uuid.UUID, secret string) error {
+	k, err := m.store.apiKey(ctx, id)
+	if err == nil && k.is(secret) {
+		err = m.store.deleteKey(ctx, id, k.OwnerID)
+	}
+	if problem.Is(err, problem.NotFound) { // or another one has just done it
+		return nil
+	}
+	return err
+}
+
 // accessOnly is the answer with an access token alone.
 func (m *Module) accessOnly(ctx context.Context, claims authn.Claims) (authv1.Tokens, error) {
 	access, err := m.signing.sign(ctx, claims)

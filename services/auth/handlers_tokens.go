@@ -160,11 +160,15 @@ func errClient() error {
 	return e
 }
 
-// RevokeToken ends the session that a refresh or access token belongs to; of a token without a session, itself. A token that means nothing is no error (RFC 7009, 2.2). As the
+// RevokeToken ends the session that a refresh or access token belongs to; of a token without a session, itself; and a key. A token that means nothing is no error (RFC 7009, 2.2). As the
 // logout does, it takes a cookie back in any case.
 func (m *Module) RevokeToken(ctx context.Context, req authv1.RevokeTokenRequestObject) (authv1.RevokeTokenResponseObject, error) {
 	var session, token uuid.UUID
-	if strings.HasPrefix(req.Body.Token, refreshTicket.prefix) {
+	if id, is := keyID(req.Body.Token); is {
+		if err := m.revokeKey(ctx, id, req.Body.Token); err != nil {
+			return nil, err
+		}
+	} else if strings.HasPrefix(req.Body.Token, refreshTicket.prefix) {
 		says, err := m.open(ctx, refreshTicket, req.Body.Token)
 		if err != nil && !errors.Is(err, errTicket) {
 			return nil, err

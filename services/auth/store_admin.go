@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,7 +65,7 @@ func (s *store) setRoles(ctx context.Context, id uuid.UUID, roles []string) (a a
 		if err := revokeOlder(ctx, tx, id); err != nil {
 			return err
 		}
-		if err := s.audit(ctx, tx, "roles.changed", id, uuid.Nil); err != nil {
+		if err := s.auditDetail(ctx, tx, "roles.changed", id, uuid.Nil, strings.Join(roles, " ")); err != nil {
 			return err
 		}
 		a, err = oneAccount(ctx, tx, `i.id = $1`, id)

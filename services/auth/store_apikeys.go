@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +16,8 @@ const selectKeys = `
 	select k.id, k.owner_id, k.name, k.scopes, k.digest, k.previous_digest, k.previous_until, k.created_at, k.expires_at, k.last_used_at,
 	       coalesce(i.status = 'active', false) as owner_active, coalesce(i.roles, '{}') as owner_roles, coalesce(i.version, 0) as owner_version, now() as now
 	from api_keys k left join identities i on i.id = k.owner_id where k.revoked_at is null`
+
+var errManyKeys = problem.Conflict.New("too-many-keys", "You have 50 keys; delete one first.")
 
 var errNoKey = problem.NotFound.New("not-found", "There is no such key.")
 
@@ -36,6 +39,11 @@ func (s *store) apiKeys(ctx context.Context, owner *uuid.UUID, before uuid.UUID,
 
 func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (made apiKey, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if k.OwnerID != nil {
+			if err := s.mayHaveAnother(ctx, tx, *k.OwnerID); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Exec(ctx, `insert into api_keys (id, owner_id, name, scopes, digest, expires_at) values ($1, $2, $3, $4, $5, now() + $6)`,
 			k.ID, k.OwnerID, k.Name, k.Scopes, k.Digest, lifetime)
 		if err != nil {
@@ -46,12 +54,25 @@ func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (m
 				return err
 			}
 		}
-		return s.audit(ctx, tx, "key.made", k.subject(), k.ID)
+		return s.auditDetail(ctx, tx, "key.made", k.subject(), k.ID, strings.Join(k.Scopes, " "))
 	})
 	if err != nil {
 		return made, err
 	}
 	return s.apiKey(ctx, k.ID)
+}
+
+// mayHaveAnother refuses a key beyond those that one may have. Whoever asks for several at once gets them one after the other.
+func (s *store) mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) error {
+	if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, owner); err != nil {
+		return err
+	}
+	var have int
+	err := tx.QueryRow(ctx, `select count(*) from api_keys where owner_id = $1 and revoked_at is null and expires_at > now()`, owner).Scan(&have)
+	if err == nil && have >= keysOfOne {
+		err = errManyKeys
+	}
+	return err
 }
 
 // rotateKey gives a key another secret; the one before counts for a while.

@@ -33,6 +33,7 @@ type auditEvent struct {
 	IdentityID *uuid.UUID // whose account it was about
 	SessionID  *uuid.UUID
 	Actor      string // the subject of the token it was done with
+	Detail     string // what was done, beyond its kind; nothing about a person
 	RequestID  string
 	CreatedAt  time.Time
 	AddressCT  []byte // from where
@@ -41,7 +42,7 @@ type auditEvent struct {
 func (e auditEvent) api(address string) authv1.AuditEvent {
 	return authv1.AuditEvent{
 		Id: e.ID, Kind: e.Kind, IdentityId: idOrNull(e.IdentityID), SessionId: idOrNull(e.SessionID), Actor: e.Actor,
-		Address: orNull(address), RequestId: e.RequestID, CreatedAt: e.CreatedAt.UTC(),
+		Detail: e.Detail, Address: orNull(address), RequestId: e.RequestID, CreatedAt: e.CreatedAt.UTC(),
 	}
 }
 
@@ -54,19 +55,26 @@ func idOrNull(id *uuid.UUID) nullable.Nullable[uuid.UUID] {
 
 // audit notes who did what to whom and from where, in the transaction that did it.
 func (s *store) audit(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID) error {
-	return s.auditAs(ctx, db, kind, identity, session, authn.From(ctx).Subject, request.From(ctx).ID)
+	return s.auditDetail(ctx, db, kind, identity, session, "")
 }
 
-// auditAs notes it of an actor whose request another module has answered.
-func (s *store) auditAs(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID, actor, requestID string) error {
+func (s *store) auditDetail(ctx context.Context, db postgres.DB, kind string, identity, session uuid.UUID, detail string) error {
+	return s.note(ctx, db, auditEvent{
+		Kind: kind, IdentityID: &identity, SessionID: &session, Actor: authn.From(ctx).Subject, Detail: detail, RequestID: request.From(ctx).ID,
+	})
+}
+
+// note notes an event from where the request came.
+func (s *store) note(ctx context.Context, db postgres.DB, e auditEvent) error {
 	id := uuid.Must(uuid.NewV7())
 	_, err := db.Exec(ctx, `
-		insert into audit_events (id, kind, identity_id, session_id, actor, request_id)
-		values ($1, $2, nullif($3, $5::uuid), nullif($4, $5::uuid), $6, $7)`, id, kind, identity, session, uuid.Nil, actor, requestID)
+		insert into audit_events (id, kind, identity_id, session_id, actor, detail, request_id)
+		values ($1, $2, nullif($3, $8::uuid), nullif($4, $8::uuid), $5, $6, $7)`,
+		id, e.Kind, e.IdentityID, e.SessionID, e.Actor, e.Detail, e.RequestID, uuid.Nil)
 	if err != nil {
 		return err
 	}
-	s.events.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", kind)))
+	s.events.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", e.Kind)))
 	client := request.From(ctx).Client
 	if !client.IsValid() { // a job
 		return nil
@@ -88,7 +96,7 @@ func (s *store) refused(ctx context.Context, err error) {
 
 // auditEvents returns those before the one named, newest first: about somebody or by them, of a kind, or all.
 func (s *store) auditEvents(ctx context.Context, before uuid.UUID, identity *uuid.UUID, kind *string, limit int) ([]auditEvent, error) {
-	const columns = `select e.id, e.kind, e.identity_id, e.session_id, e.actor, e.request_id, e.created_at from audit_events e`
+	const columns = `select e.id, e.kind, e.identity_id, e.session_id, e.actor, e.detail, e.request_id, e.created_at from audit_events e`
 	args := []any{before, limit, kind}
 	// Each of the two is found by an index of its own; a page of both is a page of the newest of each.
 	events := columns + ` where e.id < $1 and ($3::text is null or e.kind = $3) order by e.id desc limit $2`
@@ -99,7 +107,7 @@ func (s *store) auditEvents(ctx context.Context, before uuid.UUID, identity *uui
 			order by id desc limit $2`
 	}
 	rows, _ := s.db.Query(ctx, `
-		select e.id, e.kind, e.identity_id, e.session_id, e.actor, e.request_id, e.created_at, a.address_ct
+		select e.id, e.kind, e.identity_id, e.session_id, e.actor, e.detail, e.request_id, e.created_at, a.address_ct
 		from (`+events+`) e left join audit_addresses a on a.event_id = e.id order by e.id desc`, args...)
 	return pgx.CollectRows(rows, pgx.RowToStructByName[auditEvent])
 }

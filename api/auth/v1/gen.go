@@ -275,7 +275,10 @@ type AuditEvent struct {
 	// Address From where; null when it was a job, in another module or is forgotten.
 	Address   nullable.Nullable[string] `json:"address"`
 	CreatedAt time.Time                 `json:"created_at"`
-	Id        openapi_types.UUID        `json:"id"`
+
+	// Detail What was done, beyond its kind: the roles after `roles.changed`, the scopes of `key.made`. Empty for most.
+	Detail string             `json:"detail"`
+	Id     openapi_types.UUID `json:"id"`
 
 	// IdentityId Whose account it was about; null when nobody's.
 	IdentityId nullable.Nullable[openapi_types.UUID] `json:"identity_id"`
@@ -864,7 +867,7 @@ type ClientInterface interface {
 
 	// CreateApiKeyWithBody Make an API key
 	//
-	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -873,7 +876,7 @@ type ClientInterface interface {
 
 	// CreateApiKey Make an API key
 	//
-	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1241,7 +1244,7 @@ type ClientInterface interface {
 
 	// RevokeTokenWithBody Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1250,7 +1253,7 @@ type ClientInterface interface {
 
 	// RevokeTokenWithFormdataBody Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type.
 	//
@@ -1381,7 +1384,7 @@ func (c *Client) ListApiKeys(ctx context.Context, params *ListApiKeysParams, req
 
 // CreateApiKeyWithBody Make an API key
 //
-// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1400,7 +1403,7 @@ func (c *Client) CreateApiKeyWithBody(ctx context.Context, contentType string, b
 
 // CreateApiKey Make an API key
 //
-// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2206,7 +2209,7 @@ func (c *Client) Register(ctx context.Context, body RegisterJSONRequestBody, req
 
 // RevokeTokenWithBody Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2225,7 +2228,7 @@ func (c *Client) RevokeTokenWithBody(ctx context.Context, contentType string, bo
 
 // RevokeTokenWithFormdataBody Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type.
 //
@@ -4203,7 +4206,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateApiKeyWithBodyWithResponse Make an API key
 	//
-	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4212,7 +4215,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateApiKeyWithResponse Make an API key
 	//
-	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+	// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4610,7 +4613,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeTokenWithBodyWithResponse Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4619,7 +4622,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeTokenWithFormdataBodyWithResponse Revoke a token (RFC 7009)
 	//
-	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+	// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6737,7 +6740,7 @@ func (c *ClientWithResponses) ListApiKeysWithResponse(ctx context.Context, param
 
 // CreateApiKeyWithBodyWithResponse Make an API key
 //
-// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6752,7 +6755,7 @@ func (c *ClientWithResponses) CreateApiKeyWithBodyWithResponse(ctx context.Conte
 
 // CreateApiKeyWithResponse Make an API key
 //
-// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`.
+// For programs that act for you, with some of your scopes. It is shown once. It is traded for access tokens at `POST /v1/auth/token`: `grant_type=client_credentials`, with the key as `client_secret`. 409 `too-many-keys` when you have 50 that count.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7413,7 +7416,7 @@ func (c *ClientWithResponses) RegisterWithResponse(ctx context.Context, body Reg
 
 // RevokeTokenWithBodyWithResponse Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7428,7 +7431,7 @@ func (c *ClientWithResponses) RevokeTokenWithBodyWithResponse(ctx context.Contex
 
 // RevokeTokenWithFormdataBodyWithResponse Revoke a token (RFC 7009)
 //
-// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. 200 also for a token that means nothing here.
+// Ends the session of a refresh or access token; an access token without one (a key's, a module's) counts no more by itself. The key of a program counts no more, nor do its tokens: whoever finds one can put it out of use. 200 also for a token that means nothing here.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 //
