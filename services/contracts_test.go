@@ -106,22 +106,31 @@ type finding struct{ convention, contract, where, what string }
 
 func (f finding) String() string { return fmt.Sprintf("%s: %s: %s", f.contract, f.where, f.what) }
 
+// contract reads one of the contracts among the files.
+func (f files) contract(name string) (contract, error) {
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(f[name]))
+	if err != nil {
+		return contract{}, err
+	}
+	parts := strings.Split(name, "/")
+	c := contract{module: parts[1], version: parts[2], text: f[name], doc: doc, all: f}
+	for p, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			c.operations = append(c.operations, described{op, method, p, append(slices.Clone(item.Parameters), op.Parameters...)})
+		}
+	}
+	slices.SortFunc(c.operations, func(a, b described) int { return strings.Compare(a.path+a.method, b.path+b.method) })
+	return c, nil
+}
+
 // findings holds every contract among the files against every convention.
 func (f files) findings() (list []finding) {
 	for _, name := range f.match("api/*/*/openapi.yaml") {
-		parts := strings.Split(name, "/")
-		doc, err := openapi3.NewLoader().LoadFromData([]byte(f[name]))
+		c, err := f.contract(name)
 		if err != nil {
 			list = append(list, finding{conventions[0].name, name, "the file", err.Error()})
 			continue
 		}
-		c := contract{module: parts[1], version: parts[2], text: f[name], doc: doc, all: f}
-		for p, item := range doc.Paths.Map() {
-			for method, op := range item.Operations() {
-				c.operations = append(c.operations, described{op, method, p, append(slices.Clone(item.Parameters), op.Parameters...)})
-			}
-		}
-		slices.SortFunc(c.operations, func(a, b described) int { return strings.Compare(a.path+a.method, b.path+b.method) })
 		for _, rule := range conventions {
 			rule.check(c, func(where, what string, args ...any) {
 				list = append(list, finding{rule.name, name, where, fmt.Sprintf(what, args...)})
