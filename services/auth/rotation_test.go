@@ -19,6 +19,7 @@ import (
 
 	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/pkg/authn"
+	"example.com/groundwork/pkg/problem"
 )
 
 func TestWhenSigningKeysComeAndGo(t *testing.T) {
@@ -338,3 +339,29 @@ func kidOf(t *testing.T, token string) string {
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What docs/keys.md says to do when keys were stolen: nothing that they made or make counts, and people come in as before.
+func TestAfterKeysWereStolen(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	before := w.session("ada@example.com")
+	stolen, err := w.signing.sign(t.Context(), w.claims("console", "console", []string{"identities:write"}, time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`delete from auth.keysets where name in ('mac', 'derive'); delete from auth.signing_keys`)
+	w.instance = w.another()
+	if tokens := w.session("ada@example.com"); tokens.RefreshToken == nil {
+		t.Error("no login")
+	} else if _, status := w.refresh(*tokens.RefreshToken); status != 200 {
+		t.Errorf("a new session: %d", status)
+	}
+	if _, status := w.refresh(*before.RefreshToken); status != 400 {
+		t.Errorf("a refresh token from before: %d", status)
+	}
+	for says, token := range map[string]string{"an access token from before": before.AccessToken, "one that a thief has signed": stolen} {
+		if _, err := w.verifier.Verify(t.Context(), token); !problem.Is(err, problem.Unauthenticated) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+}
