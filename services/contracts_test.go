@@ -63,6 +63,7 @@ var exceptions = []exception{
 	{"paths are plural nouns in kebab-case", "/v1/auth/identities/{id}/disable", "a transition with rules of its own, not a field to write"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/identities/{id}/enable", "a transition with rules of its own, not a field to write"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/identities/{id}/unlock", "a transition with rules of its own, not a field to write"},
+	{"paths are plural nouns in kebab-case", "/v1/auth/identities/{id}/totp", "there is one at the most"},
 	{"paths are plural nouns in kebab-case", "/v1/auth/identities/{id}/password-reset", "makes nothing that could be named: its owner gets a mail"},
 	{"one thing has an ETag", "GET /v1/auth/identities/{id}", "looked at once, by people; that they looked is noted each time"},
 	{"a list has pages", "GET /v1/auth/identities", "an address has one account at the most"},

@@ -42,13 +42,15 @@ type helping func(ctx context.Context, auth *authv1.ClientWithResponses, a authv
 
 // desk is what the people who help users do to an account.
 var desk = map[string]helping{
-	"show":         show,
-	"sessions":     sessions,
-	"unlock":       done("it is open again", (*authv1.ClientWithResponses).UnlockIdentity),
-	"disable":      done("nobody comes in by it any more", (*authv1.ClientWithResponses).DisableIdentity),
-	"enable":       done("it is active again", (*authv1.ClientWithResponses).EnableIdentity),
-	"end-sessions": done("every session has ended", (*authv1.ClientWithResponses).RevokeSessions),
-	"reset":        done("its owner is asked for a new password by mail", (*authv1.ClientWithResponses).StartPasswordReset),
+	"show":          show,
+	"sessions":      sessions,
+	"unlock":        done("it is open again", (*authv1.ClientWithResponses).UnlockIdentity),
+	"disable":       done("nobody comes in by it any more", (*authv1.ClientWithResponses).DisableIdentity),
+	"enable":        done("it is active again", (*authv1.ClientWithResponses).EnableIdentity),
+	"end-keys":      done("every key to it has ended", (*authv1.ClientWithResponses).RevokeKeys),
+	"remove-factor": done("it has no second factor, and every session has ended", (*authv1.ClientWithResponses).RemoveSecondFactor),
+	"end-sessions":  done("every session has ended", (*authv1.ClientWithResponses).RevokeSessions),
+	"reset":         done("its owner is asked for a new password by mail", (*authv1.ClientWithResponses).StartPasswordReset),
 }
 
 // support is `user <what> <address>`.

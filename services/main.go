@@ -42,7 +42,7 @@ var usage = [][2]string{
 	// only with auth:
 	{"operator", "make the account OPERATOR_EMAIL with OPERATOR_PASSWORD and every admin scope"},
 	{"operator --replace", "the same, and change the account when there is one"},
-	{"user <what> <address>", "show, sessions, unlock, disable, enable, end-sessions, reset: help somebody with an account; resend: with a registration"},
+	{"user <what> <address>", "show, sessions, unlock, disable, enable, end-sessions, end-keys, remove-factor, reset: help somebody with an account; resend: with a registration"},
 	// end auth
 	{"keys rotate", "give every module new keys; the servers go over to them"},
 	{"keys status", "list the data keys, and how many rows each has sealed"},

@@ -64,6 +64,8 @@ var matrix = map[string]string{
 	"POST /v1/auth/identities/{id}/enable":          "133+332",
 	"POST /v1/auth/identities/{id}/unlock":          "133+332",
 	"POST /v1/auth/identities/{id}/revoke-sessions": "133+332",
+	"POST /v1/auth/identities/{id}/revoke-keys":     "133+332",
+	"DELETE /v1/auth/identities/{id}/totp":          "1334332", // nobody here has one
 	"POST /v1/auth/identities/{id}/password-reset":  "133+332",
 	"GET /v1/auth/audit-events":                     "133+33+",
 	"POST /v1/auth/audit-events":                    "13333+3",

@@ -117,7 +117,7 @@ func (r *Revocations) Read(ctx context.Context, rdb *redis.Client) error {
 			continue // not ours; a newer program may say more
 		}
 		at := time.UnixMilli(int64(z.Score))
-		if at.After(r.newest) {
+		if at.After(r.newest) && !at.After(time.Now()) { // one from a clock that is ahead must not hide those that come
 			r.newest = at
 		}
 		list = append(list, Revocation{id, below, at})
@@ -140,6 +140,7 @@ func (r *Revocations) Follow(ctx context.Context, rdb *redis.Client, log *slog.L
 	if err != nil {
 		log.Error("there is no metric of revocations", "error", err)
 	}
+	r.read.CompareAndSwap(0, time.Now().UnixMilli()) // of a process that never hears anything the age grows, too
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	failed := false

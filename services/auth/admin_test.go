@@ -38,6 +38,13 @@ func (i *instance) refused(access string) time.Duration {
 // patience is far from the two seconds that it takes, as machines are busy, and farther from the five minutes of a token.
 const patience = time.Minute
 
+// The other second is every reader's (TestRevocationsAreReadEverySecond in pkg/authn).
+func TestRevocationsAreToldEverySecond(t *testing.T) {
+	if tellEvery > time.Second {
+		t.Errorf("they are told every %s", tellEvery)
+	}
+}
+
 // What was revoked in one process is refused in the others, and in those that start later.
 func TestRevokedTokensAreRefusedEverywhere(t *testing.T) {
 	w := working(t)

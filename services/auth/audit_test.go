@@ -76,7 +76,7 @@ func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
 			r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password, Code: &recovery[0]})
 			return r.HTTPResponse, r.Body, err
 		}},
-		{"mfa.recovery-code-used of ada by nobody, session.begun of ada by nobody", func() (*http.Response, []byte, error) {
+		{"mfa.asked of ada by nobody, mfa.recovery-code-used of ada by nobody, session.begun of ada by nobody", func() (*http.Response, []byte, error) {
 			r := w.answer(w.question("ada@example.com"), recovery[1], "192.0.2.1")
 			return r.HTTPResponse, r.Body, nil
 		}},

@@ -151,7 +151,7 @@ func (m *Module) compare(ctx context.Context, c credentials, password string) er
 // begin begins the session of somebody who has proved who they are.
 func (m *Module) begin(ctx context.Context, c credentials, acr string, amr []string, device string, refreshInCookie bool) (tokens authv1.Tokens, cookie *string, err error) {
 	id, info := uuid.Must(uuid.NewV7()), request.From(ctx)
-	sealed, err := m.sealClient(ctx, client{info.Header.Get("User-Agent"), httpserver.Network(info)}, id)
+	sealed, err := m.sealClient(ctx, client{cut(info.Header.Get("User-Agent"), 256), httpserver.Network(info)}, id)
 	if err != nil {
 		return tokens, nil, err
 	}
@@ -232,4 +232,10 @@ func (m *Module) GetAuthorizationServer(context.Context, authv1.GetAuthorization
 		},
 		Headers: authv1.GetAuthorizationServer200ResponseHeaders{CacheControl: "public, max-age=300"},
 	}, nil
+}
+
+// cut is the beginning of a text, of so many characters at most.
+func cut(text string, most int) string {
+	runes := []rune(text)
+	return string(runes[:min(len(runes), most)])
 }

@@ -100,6 +100,20 @@ func (m *Module) RevokeSessions(ctx context.Context, req authv1.RevokeSessionsRe
 	return authv1.RevokeSessions204Response{}, m.store.endSessionsOf(ctx, req.Id)
 }
 
+// RevokeKeys has all of somebody's keys count no more.
+func (m *Module) RevokeKeys(ctx context.Context, req authv1.RevokeKeysRequestObject) (authv1.RevokeKeysResponseObject, error) {
+	return authv1.RevokeKeys204Response{}, m.store.endKeysOf(ctx, req.Id)
+}
+
+// RemoveSecondFactor takes somebody's second factor away.
+func (m *Module) RemoveSecondFactor(ctx context.Context, req authv1.RemoveSecondFactorRequestObject) (authv1.RemoveSecondFactorResponseObject, error) {
+	index, err := m.store.removeFactor(ctx, req.Id)
+	if err == nil {
+		m.throttle.clear(ctx, codesOf(index))
+	}
+	return authv1.RemoveSecondFactor204Response{}, err
+}
+
 // StartPasswordReset mails somebody what they would get if they asked for it themselves.
 func (m *Module) StartPasswordReset(ctx context.Context, req authv1.StartPasswordResetRequestObject) (authv1.StartPasswordResetResponseObject, error) {
 	email, err := m.addressOf(ctx, req.Id)

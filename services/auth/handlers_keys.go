@@ -87,9 +87,9 @@ func (m *Module) DeleteApiKey(ctx context.Context, req authv1.DeleteApiKeyReques
 	return authv1.DeleteApiKey204Response{}, m.store.deleteKey(ctx, req.Id, owner(ctx))
 }
 
-// CreateServiceAccount makes a service account with scopes that any role has.
+// CreateServiceAccount makes a service account with some of the caller's scopes.
 func (m *Module) CreateServiceAccount(ctx context.Context, req authv1.CreateServiceAccountRequestObject) (authv1.CreateServiceAccountResponseObject, error) {
-	shown, err := m.makeKey(ctx, nil, *req.Body, allScopes())
+	shown, err := m.makeKey(ctx, nil, *req.Body, authn.From(ctx).Scopes)
 	return authv1.CreateServiceAccount201JSONResponse{KeyShownJSONResponse: shown}, err
 }
 

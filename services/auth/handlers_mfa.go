@@ -15,6 +15,9 @@ import (
 
 // secondFactor is the answer to a right password of somebody who has a second factor.
 func (m *Module) secondFactor(ctx context.Context, c credentials) (authv1.SecondFactor, error) {
+	if err := m.store.audit(ctx, m.store.db, "mfa.asked", c.IdentityID, uuid.Nil); err != nil { // somebody knows the password
+		return authv1.SecondFactor{}, err
+	}
 	w := waiting{c.IdentityID, c.ChangedAt, time.Now().Add(loginLifetime)}
 	token, err := m.issue(ctx, waitingTicket, w.payload())
 	return authv1.SecondFactor{

@@ -81,7 +81,8 @@ func (m *Module) putOnce(ctx context.Context, asked identity, password, hash str
 	return stands, false, nil
 }
 
-// same tells whether the account has this password already. Where nothing is replaced the answer tells a guesser, so it is counted and noted.
+// same tells whether the account has this password already. The answer tells a guesser, so that somebody asks is noted before it is known; and
+// guesses are counted, but for one that replaces the password when it is wrong.
 func (m *Module) same(ctx context.Context, c credentials, password string, w wish) (same bool, err error) {
 	succeeded := func() {}
 	if !w.replace {
@@ -89,13 +90,11 @@ func (m *Module) same(ctx context.Context, c credentials, password string, w wis
 			return false, err
 		}
 	}
-	if same, _, err = m.hasher.matches(ctx, password, c.Hash); err != nil {
+	if err = m.store.audit(ctx, m.store.db, "identity.compared", c.IdentityID, uuid.Nil); err != nil {
 		return false, err
 	}
-	if same {
+	if same, _, err = m.hasher.matches(ctx, password, c.Hash); same {
 		succeeded()
-	} else if !w.replace {
-		err = m.store.audit(ctx, m.store.db, "identity.compared", c.IdentityID, uuid.Nil)
 	}
 	return same, err
 }

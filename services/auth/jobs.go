@@ -125,7 +125,7 @@ type oneTimeMail struct {
 // Work sends the mail.
 func (w *oneTimeMail) Work(ctx context.Context, job *river.Job[oneTimeMailArgs]) error {
 	t, err := w.m.store.oneTimeTokenToMail(ctx, job.Args.Token)
-	if err != nil || t == nil || t.LastHour > mailsPerHour {
+	if err != nil || t == nil {
 		return err
 	}
 	var name string // of the mail
@@ -141,6 +141,9 @@ func (w *oneTimeMail) Work(ctx context.Context, job *river.Job[oneTimeMailArgs])
 		name = "confirm-change"
 	default:
 		return nil
+	}
+	if may, err := w.m.store.mayBeMailed(ctx, t.oneTimeToken); err != nil || !may {
+		return err
 	}
 	if t.Kind == emailChange { // the old address is told first, or it might be told when it is not theirs any more
 		if err := w.m.notify(ctx, *t.IdentityID, "change-asked"); err != nil && !errors.Is(err, &river.JobCancelError{}) {

@@ -97,14 +97,23 @@ func (h *hasher) turn(ctx context.Context) (release func(), err error) {
 	}
 }
 
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+// run does something that takes the memory of a hash, in its turn.
+func (h *hasher) run(ctx context.Context, f func() error) error {
 	release, err := h.turn(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer release()
 	h.runs.Add(1)
-	return argon2id.CreateHash(password, &hashing)
+	return f()
+}
+
+func (h *hasher) hash(ctx context.Context, password string) (hash string, err error) {
+	err = h.run(ctx, func() error {
+		hash, err = argon2id.CreateHash(password, &hashing)
+		return err
+	})
+	return hash, err
 }
 
 // matches compares a password with a hash, or with nothing at the same cost. stale says that the hash was made with other parameters.
@@ -113,15 +122,12 @@ func (h *hasher) matches(ctx context.Context, password, hash string) (ok, stale 
 	if !known {
 		hash = h.nobody
 	}
-	release, err := h.turn(ctx)
-	if err != nil {
-		return false, false, err
-	}
-	defer release()
-	h.runs.Add(1)
-	ok, params, err := argon2id.CheckHash(password, hash)
-	if err != nil {
-		return false, false, err
-	}
-	return ok && known, *params != hashing, nil
+	err = h.run(ctx, func() error {
+		var params *argon2id.Params
+		if ok, params, err = argon2id.CheckHash(password, hash); err == nil {
+			stale = *params != hashing
+		}
+		return err
+	})
+	return ok && known && err == nil, stale, err
 }

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -310,5 +312,30 @@ func TestTooManyHashesAtOnce(t *testing.T) {
 	}
 	if free := cap(w.hasher.slots) - len(w.hasher.slots); free != 1 {
 		t.Errorf("%d slots are free after the login", free)
+	}
+}
+
+// Whoever hashes has a turn while it lasts: what all hashes take together is bounded by how many turns there are.
+func TestAHashHoldsItsTurn(t *testing.T) {
+	h := newHasher()
+	err := h.run(t.Context(), func() error {
+		if len(h.slots) != 1 {
+			t.Errorf("%d turns are taken while one hashes", len(h.slots))
+		}
+		return nil
+	})
+	if err != nil || len(h.slots) != 0 {
+		t.Errorf("%v, %d turns are taken afterwards", err, len(h.slots))
+	}
+	for range cap(h.slots) {
+		h.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := h.hash(ctx, password); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("hashing without a turn: %v", err)
+	}
+	if _, _, err := h.matches(ctx, password, ""); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("comparing without a turn: %v", err)
 	}
 }

@@ -69,7 +69,6 @@ type toMail struct {
 	oneTimeToken
 	Known        bool       // an account that may come in has the address
 	Registration *uuid.UUID // the newest one of the address that is open
-	LastHour     int        // how many were asked for, up to this one
 }
 
 // oneTimeTokenToMail returns nothing, and no error, for one that was used or is too old by now.
@@ -77,15 +76,32 @@ func (s *store) oneTimeTokenToMail(ctx context.Context, id uuid.UUID) (*toMail, 
 	rows, _ := s.db.Query(ctx, `
 		select `+oneTimeColumns+`,
 		       exists (select from identities i where i.email_index = t.email_index and (i.status = 'active' or t.kind = 'email-change')) as known,
-		       (select r.id from registrations r where r.email_index = t.email_index and r.expires_at > now() order by r.id desc limit 1) as registration,
-		       (select count(*) from one_time_tokens o where o.email_index = t.email_index and o.kind = t.kind
-		          and o.created_at > now() - interval '1 hour' and o.id <= t.id) as last_hour
+		       (select r.id from registrations r where r.email_index = t.email_index and r.expires_at > now() order by r.id desc limit 1) as registration
 		from one_time_tokens t where t.id = $1 and t.expires_at > now()`, id)
 	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[toMail])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	return t, err
+}
+
+// mayBeMailed reports whether the mail about a token may go, and notes that it does: a few an hour of each kind go to an address, whoever asks
+// for them, and one more when none of those counts any longer, so that a stranger who asks for many keeps nobody from theirs. A mail that is
+// tried again may go.
+func (s *store) mayBeMailed(ctx context.Context, t oneTimeToken) (may bool, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended(encode($1, 'hex') || $2, 0))`, t.EmailIndex, t.Kind); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `
+			with mailed as (select expires_at, mailed_at from one_time_tokens where email_index = $2 and kind = $3 and mailed_at is not null),
+			noted as (
+			  update one_time_tokens set mailed_at = now() where id = $1 and (mailed_at is not null
+			    or (select count(*) from mailed where mailed_at > now() - interval '1 hour') < $4 or not exists (select from mailed where expires_at > now()))
+			  returning id)
+			select exists (select from noted)`, t.ID, t.EmailIndex, t.Kind, mailsPerHour).Scan(&may)
+	})
+	return may, err
 }
 
 // useOneTimeTokens uses up a token, and with it the others of its kind that the address has. One of several requests wins.
@@ -104,15 +120,15 @@ func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
 // resetPassword sets the password of whoever has the address of the token.
 func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		if err := useOneTimeTokens(ctx, tx, t); err != nil {
-			return err
-		}
-		var id uuid.UUID
+		var id uuid.UUID // locked first, here and elsewhere
 		err := tx.QueryRow(ctx, `select id from identities where email_index = $1 and status = 'active' for update`, t.EmailIndex).Scan(&id)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errToken
 		}
 		if err != nil {
+			return err
+		}
+		if err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}
 		return s.newPassword(ctx, tx, id, hash, uuid.Nil, "password.reset")
@@ -134,9 +150,11 @@ func (s *store) changePassword(ctx context.Context, c credentials, hash string, 
 	})
 }
 
-// dropChanges has changes of address that somebody asked for, and did not confirm, come to nothing.
+// dropChanges has what was asked for in somebody's name, and not confirmed, come to nothing: other addresses, new passwords.
 func dropChanges(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
-	_, err := tx.Exec(ctx, `delete from one_time_tokens where identity_id = $1`, identity)
+	_, err := tx.Exec(ctx, `
+		delete from one_time_tokens where identity_id = $1
+		or kind = 'password-reset' and email_index = (select email_index from identities where id = $1)`, identity)
 	return err
 }
 
@@ -144,9 +162,6 @@ func dropChanges(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash string, keep uuid.UUID, kind string) error {
 	_, err := tx.Exec(ctx, `update passwords set hash = $2, changed_at = clock_timestamp(), failed_count = 0, blocked_at = null where identity_id = $1`, id, hash)
 	if err != nil {
-		return err
-	}
-	if err := dropChanges(ctx, tx, id); err != nil {
 		return err
 	}
 	if err := closeSessions(ctx, tx, id, keep); err != nil {
@@ -162,6 +177,9 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte) error {
 	id := *t.IdentityID
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil {
+			return err
+		}
 		if err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}

@@ -150,11 +150,45 @@ func (s *store) endSessionsOf(ctx context.Context, id uuid.UUID) error {
 		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
-		if err := dropChanges(ctx, tx, id); err != nil {
-			return err
-		}
 		return s.audit(ctx, tx, "sessions.ended", id, uuid.Nil)
 	})
+}
+
+// endKeysOf has all of somebody's keys count no more.
+func (s *store) endKeysOf(ctx context.Context, id uuid.UUID) error {
+	return s.ofAccount(ctx, id, func(tx pgx.Tx, _ account) error {
+		rows, _ := tx.Query(ctx, `update api_keys set revoked_at = now() where owner_id = $1 and revoked_at is null returning id`, id)
+		ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		if err != nil {
+			return err
+		}
+		if err := revoke(ctx, tx, ended...); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, "keys.ended", id, uuid.Nil)
+	})
+}
+
+// removeFactor takes away the second factor of somebody who has lost it, or of an intruder. Who comes in then has to know the password.
+func (s *store) removeFactor(ctx context.Context, id uuid.UUID) (emailIndex []byte, err error) {
+	err = s.ofAccount(ctx, id, func(tx pgx.Tx, a account) error {
+		emailIndex = a.EmailIndex
+		gone, err := tx.Exec(ctx, `delete from totp where identity_id = $1`, id)
+		if err == nil && gone.RowsAffected() == 0 {
+			err = errNoFactor
+		}
+		if err != nil {
+			return err
+		}
+		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+			return err
+		}
+		if err := s.audit(ctx, tx, "mfa.removed", id, uuid.Nil); err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "factor-changed"})
+	})
+	return emailIndex, err
 }
 
 // revoke has the tokens count no more that name one of these as their session, or are one of these.

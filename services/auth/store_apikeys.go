@@ -79,7 +79,10 @@ func (s *store) mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) 
 func (s *store) rotateKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, digest []byte) (k apiKey, err error) {
 	err = s.changeKey(ctx, id, owner, "key.rotated", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `update api_keys set previous_digest = digest, previous_until = now() + $3, digest = $2 where id = $1`, id, digest, keyOverlap)
-		return err
+		if err != nil || owner == nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{*owner, "key-made"})
 	})
 	if err != nil {
 		return k, err

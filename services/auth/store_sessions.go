@@ -130,8 +130,10 @@ func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error 
 		if err != nil {
 			return err
 		}
-		_, err = s.closeSession(ctx, tx, id, "session.ended")
-		return err
+		if _, err = s.closeSession(ctx, tx, id, "session.ended"); err != nil {
+			return err
+		}
+		return dropChanges(ctx, tx, identity)
 	})
 }
 
@@ -145,8 +147,11 @@ func (s *store) endOtherSessions(ctx context.Context, identity, keep uuid.UUID) 
 	})
 }
 
-// closeSessions ends all sessions of an identity but one; uuid.Nil for all.
+// closeSessions ends all sessions of an identity but one; uuid.Nil for all. What an intruder has asked for in one of them ends with it.
 func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) error {
+	if err := dropChanges(ctx, tx, identity); err != nil {
+		return err
+	}
 	rows, _ := tx.Query(ctx, `update sessions set revoked_at = now() where identity_id = $1 and id <> $2 and revoked_at is null returning id`, identity, keep)
 	ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	if err != nil || len(ended) == 0 {
@@ -160,6 +165,9 @@ func (s *store) endStolen(ctx context.Context, x session) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		ended, err := s.closeSession(ctx, tx, x.ID, "session.refresh-reused")
 		if err != nil || !ended {
+			return err
+		}
+		if err := dropChanges(ctx, tx, x.IdentityID); err != nil {
 			return err
 		}
 		return s.jobs.Add(ctx, tx, noticeMailArgs{x.IdentityID, "reuse"})

@@ -32,6 +32,11 @@ func TestNobodyInheritsByRegisteringOftenOrLast(t *testing.T) {
 			})
 			return again.Token
 		},
+		"right after": func(w *world) string {
+			w.register("ada@example.com", password)
+			w.register("ada@example.com", strangers)
+			return w.mailed("ada@example.com", 2).Token
+		},
 	} {
 		t.Run(says, func(t *testing.T) {
 			w := working(t)
@@ -71,6 +76,27 @@ func TestAChangeOfAddressEndsWithWhatKeepsAnIntruderOut(t *testing.T) {
 		"all sessions ended": func(w *world, access string) int {
 			r, _ := w.operating().RevokeSessionsWithResponse(w.t.Context(), w.principal(access).UserID)
 			return r.StatusCode()
+		},
+		"the others ended": func(w *world, _ string) int {
+			r, _ := w.as(w.session("ada@example.com").AccessToken).EndOtherSessionsWithResponse(w.t.Context())
+			return r.StatusCode()
+		},
+		"its session ended": func(w *world, access string) int {
+			r, _ := w.as(w.session("ada@example.com").AccessToken).EndSessionWithResponse(w.t.Context(), w.principal(access).SessionID)
+			return r.StatusCode()
+		},
+		"a second factor": func(w *world, _ string) int {
+			w.addFactor(w.session("ada@example.com").AccessToken)
+			return 0
+		},
+		"a stolen token": func(w *world, _ string) int {
+			first := w.session("ada@example.com")
+			next, _ := w.refresh(*first.RefreshToken)
+			_, _ = w.refresh(*next.RefreshToken)
+			if _, status := w.refresh(*first.RefreshToken); status != 400 {
+				return 300
+			}
+			return 0
 		},
 		"replaced": func(w *world, _ string) int {
 			return putV2(w.instance, w.consoleToken(), "ada@example.com", other, true, "user").status
@@ -304,4 +330,68 @@ func (w *world) resetToken(email string) (token string) {
 		return token != ""
 	})
 	return token
+}
+
+// A stranger who asks for mail after mail keeps nobody out: somebody has a mail that counts at any time.
+func TestAFloodOfResetsKeepsNobodyOut(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	for range mailsPerHour + 3 {
+		w.forgot("ada@example.com")
+	}
+	w.eventually("all jobs are done", func() bool {
+		return one[int](w, `select count(*) from auth.river_job where kind = 'one-time-mail' and state = 'completed'`) == mailsPerHour+3
+	})
+	w.exec(`update auth.one_time_tokens set expires_at = now() - interval '1 minute'`) // ten minutes later
+	if r := w.reset(w.resetToken("ada@example.com"), other); r.StatusCode() != 204 {
+		t.Errorf("%s", r.Body)
+	}
+}
+
+// An intruder who was in once has a second factor and a key. Helpers take both away, and the owner comes in by the mail.
+func TestHelpersTakeAnIntrudersFactorAndKeysAway(t *testing.T) {
+	w := working(t)
+	ada := w.person("ada@example.com")
+	session := w.session("ada@example.com")
+	w.addFactor(session.AccessToken)
+	made, err := w.as(session.AccessToken).CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{scopesOf([]string{roleUser})[2]}})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("%v %s", err, made.Body)
+	}
+	byKey, _ := w.trade(made.JSON201.Key)
+	w.reset(w.resetToken("ada@example.com"), other)
+	if r := w.login("ada@example.com", other, "192.0.2.1"); r.JSON202 == nil {
+		t.Fatalf("the factor is the intruder's: %s", r.Body)
+	}
+	op := w.operating()
+	if r, err := op.RemoveSecondFactorWithResponse(t.Context(), ada.Id); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	r, err := op.RemoveSecondFactorWithResponse(t.Context(), ada.Id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "twice", r.HTTPResponse, r.Body, 404, "not-found")
+	if r, err := op.RevokeKeysWithResponse(t.Context(), ada.Id); err != nil || r.StatusCode() != 204 {
+		t.Errorf("%v %s", err, r.Body)
+	}
+	if r := w.login("ada@example.com", other, "192.0.2.2"); r.JSON200 == nil {
+		t.Errorf("the owner: %s", r.Body)
+	}
+	if _, status := w.trade(made.JSON201.Key); status != 401 {
+		t.Errorf("the key: %d", status)
+	}
+	w.refused(byKey.AccessToken)
+	if got := w.audited(ada.Id.String()); !strings.Contains(got, "mfa.removed keys.ended") {
+		t.Errorf("audited: %s", got)
+	}
+	w.eventually("the owner is told", func() bool {
+		n := 0
+		for _, m := range w.post.to("ada@example.com") {
+			if strings.HasPrefix(m.Subject, "Your second factor") {
+				n++
+			}
+		}
+		return n == 2
+	})
 }

@@ -87,6 +87,11 @@ func TestWhoLooksAtSomebodyElseIsNoted(t *testing.T) {
 	if len(events) != 1 || events[0].Kind != "users.listed" || events[0].UserId != nil || events[0].Actor != opID.String() || events[0].RequestId == "" {
 		t.Errorf("listing is noted as %+v", events)
 	}
+	op.lists(&usersv1.ListUsersParams{Email: new("Ada@example.com")})
+	events = w.trail.taken()
+	if len(events) != 1 || events[0].Kind != "user.read" || *events[0].UserId != ada {
+		t.Errorf("looking somebody up by address is noted as %+v", events)
+	}
 
 	both := w.client(w.Server, authn.Principal{UserID: opID, Scopes: []string{"users:read", "profile:read"}})
 	both.reads()

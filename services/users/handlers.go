@@ -64,15 +64,19 @@ func (m *Module) ListUsers(ctx context.Context, req usersv1.ListUsersRequestObje
 	if err != nil {
 		return nil, err
 	}
-	// only with auth:
-	if err := m.noted(ctx, authv1.NewAuditEventKindUsersListed, uuid.Nil); err != nil {
-		return nil, err
-	}
-	// end auth
 	rows, err := m.store.list(ctx, before, f, limit+1)
 	if err != nil {
 		return nil, err
 	}
+	// only with auth:
+	kind, about := authv1.NewAuditEventKindUsersListed, uuid.Nil
+	if f.emailIndex != nil && len(rows) == 1 { // somebody was looked up
+		kind, about = authv1.NewAuditEventKindUserRead, rows[0].ID
+	}
+	if err := m.noted(ctx, kind, about); err != nil {
+		return nil, err
+	}
+	// end auth
 	opened := map[uuid.UUID]usersv1.User{}
 	for _, u := range rows[:min(len(rows), limit)] {
 		if opened[u.ID], err = u.api(ctx, m.keys); err != nil {

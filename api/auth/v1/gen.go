@@ -1033,6 +1033,13 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/auth/identities/{id}/password-reset (the `StartPasswordReset` operationId).
 	StartPasswordReset(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RevokeKeys End all of somebody's API keys
+	//
+	// The keys count no more, and their tokens are refused everywhere within two seconds. A new password and ended sessions leave keys as they are.
+	//
+	// Corresponds with POST /v1/auth/identities/{id}/revoke-keys (the `RevokeKeys` operationId).
+	RevokeKeys(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RevokeSessions End all of somebody's sessions
 	//
 	// Tokens are refused everywhere within two seconds.
@@ -1064,6 +1071,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/auth/identities/{id}/sessions (the `ListSessionsOf` operationId).
 	ListSessionsOf(ctx context.Context, id Id, params *ListSessionsOfParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveSecondFactor Take somebody's second factor away
+	//
+	// For who has lost it with its recovery codes, or has one that an intruder made. All sessions end, the owner is told by mail, and the password alone lets in then: be sure who asks, and begin a reset of the password with it. 404 where there is none.
+	//
+	// Corresponds with DELETE /v1/auth/identities/{id}/totp (the `RemoveSecondFactor` operationId).
+	RemoveSecondFactor(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UnlockIdentity Open an account that too many wrong passwords have closed
 	//
@@ -1748,6 +1762,23 @@ func (c *Client) StartPasswordReset(ctx context.Context, id Id, reqEditors ...Re
 	return c.Client.Do(req)
 }
 
+// RevokeKeys End all of somebody's API keys
+//
+// The keys count no more, and their tokens are refused everywhere within two seconds. A new password and ended sessions leave keys as they are.
+//
+// Corresponds with POST /v1/auth/identities/{id}/revoke-keys (the `RevokeKeys` operationId).
+func (c *Client) RevokeKeys(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeKeysRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // RevokeSessions End all of somebody's sessions
 //
 // Tokens are refused everywhere within two seconds.
@@ -1810,6 +1841,23 @@ func (c *Client) SetRoles(ctx context.Context, id Id, body SetRolesJSONRequestBo
 // Corresponds with GET /v1/auth/identities/{id}/sessions (the `ListSessionsOf` operationId).
 func (c *Client) ListSessionsOf(ctx context.Context, id Id, params *ListSessionsOfParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListSessionsOfRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveSecondFactor Take somebody's second factor away
+//
+// For who has lost it with its recovery codes, or has one that an intruder made. All sessions end, the owner is told by mail, and the password alone lets in then: be sure who asks, and begin a reset of the password with it. 404 where there is none.
+//
+// Corresponds with DELETE /v1/auth/identities/{id}/totp (the `RemoveSecondFactor` operationId).
+func (c *Client) RemoveSecondFactor(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveSecondFactorRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -3123,6 +3171,40 @@ func NewStartPasswordResetRequest(server string, id Id) (*http.Request, error) {
 	return req, nil
 }
 
+// NewRevokeKeysRequest constructs an http.Request for the RevokeKeys method
+func NewRevokeKeysRequest(server string, id Id) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/auth/identities/%s/revoke-keys", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewRevokeSessionsRequest constructs an http.Request for the RevokeSessions method
 func NewRevokeSessionsRequest(server string, id Id) (*http.Request, error) {
 	var err error
@@ -3270,6 +3352,40 @@ func NewListSessionsOfRequest(server string, id Id, params *ListSessionsOfParams
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRemoveSecondFactorRequest constructs an http.Request for the RemoveSecondFactor method
+func NewRemoveSecondFactorRequest(server string, id Id) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/auth/identities/%s/totp", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -4388,6 +4504,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/auth/identities/{id}/password-reset (the `StartPasswordReset` operationId).
 	StartPasswordResetWithResponse(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*StartPasswordResetResponse, error)
 
+	// RevokeKeysWithResponse End all of somebody's API keys
+	//
+	// The keys count no more, and their tokens are refused everywhere within two seconds. A new password and ended sessions leave keys as they are.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/auth/identities/{id}/revoke-keys (the `RevokeKeys` operationId).
+	RevokeKeysWithResponse(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*RevokeKeysResponse, error)
+
 	// RevokeSessionsWithResponse End all of somebody's sessions
 	//
 	// Tokens are refused everywhere within two seconds.
@@ -4423,6 +4548,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/auth/identities/{id}/sessions (the `ListSessionsOf` operationId).
 	ListSessionsOfWithResponse(ctx context.Context, id Id, params *ListSessionsOfParams, reqEditors ...RequestEditorFn) (*ListSessionsOfResponse, error)
+
+	// RemoveSecondFactorWithResponse Take somebody's second factor away
+	//
+	// For who has lost it with its recovery codes, or has one that an intruder made. All sessions end, the owner is told by mail, and the password alone lets in then: be sure who asks, and begin a reset of the password with it. 404 where there is none.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/auth/identities/{id}/totp (the `RemoveSecondFactor` operationId).
+	RemoveSecondFactorWithResponse(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*RemoveSecondFactorResponse, error)
 
 	// UnlockIdentityWithResponse Open an account that too many wrong passwords have closed
 	//
@@ -5504,6 +5638,47 @@ func (r StartPasswordResetResponse) ContentType() string {
 	return ""
 }
 
+type RevokeKeysResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RevokeKeysResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeKeysResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeKeysResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeKeysResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RevokeSessionsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5642,6 +5817,47 @@ func (r ListSessionsOfResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListSessionsOfResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveSecondFactorResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveSecondFactorResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveSecondFactorResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveSecondFactorResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveSecondFactorResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveSecondFactorResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7041,6 +7257,21 @@ func (c *ClientWithResponses) StartPasswordResetWithResponse(ctx context.Context
 	return ParseStartPasswordResetResponse(rsp)
 }
 
+// RevokeKeysWithResponse End all of somebody's API keys
+//
+// The keys count no more, and their tokens are refused everywhere within two seconds. A new password and ended sessions leave keys as they are.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/auth/identities/{id}/revoke-keys (the `RevokeKeys` operationId).
+func (c *ClientWithResponses) RevokeKeysWithResponse(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*RevokeKeysResponse, error) {
+	rsp, err := c.RevokeKeys(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeKeysResponse(rsp)
+}
+
 // RevokeSessionsWithResponse End all of somebody's sessions
 //
 // Tokens are refused everywhere within two seconds.
@@ -7099,6 +7330,21 @@ func (c *ClientWithResponses) ListSessionsOfWithResponse(ctx context.Context, id
 		return nil, err
 	}
 	return ParseListSessionsOfResponse(rsp)
+}
+
+// RemoveSecondFactorWithResponse Take somebody's second factor away
+//
+// For who has lost it with its recovery codes, or has one that an intruder made. All sessions end, the owner is told by mail, and the password alone lets in then: be sure who asks, and begin a reset of the password with it. 404 where there is none.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/auth/identities/{id}/totp (the `RemoveSecondFactor` operationId).
+func (c *ClientWithResponses) RemoveSecondFactorWithResponse(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*RemoveSecondFactorResponse, error) {
+	rsp, err := c.RemoveSecondFactor(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveSecondFactorResponse(rsp)
 }
 
 // UnlockIdentityWithResponse Open an account that too many wrong passwords have closed
@@ -8171,6 +8417,35 @@ func ParseStartPasswordResetResponse(rsp *http.Response) (*StartPasswordResetRes
 	return response, nil
 }
 
+// ParseRevokeKeysResponse parses an HTTP response from a RevokeKeysWithResponse call
+func ParseRevokeKeysResponse(rsp *http.Response) (*RevokeKeysResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeKeysResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRevokeSessionsResponse parses an HTTP response from a RevokeSessionsWithResponse call
 func ParseRevokeSessionsResponse(rsp *http.Response) (*RevokeSessionsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8274,6 +8549,35 @@ func ParseListSessionsOfResponse(rsp *http.Response) (*ListSessionsOfResponse, e
 			headers.Link = value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRemoveSecondFactorResponse parses an HTTP response from a RemoveSecondFactorWithResponse call
+func ParseRemoveSecondFactorResponse(rsp *http.Response) (*RemoveSecondFactorResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveSecondFactorResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -9128,6 +9432,9 @@ type ServerInterface interface {
 	// StartPasswordReset Have somebody asked for a new password
 	// (POST /v1/auth/identities/{id}/password-reset)
 	StartPasswordReset(w http.ResponseWriter, r *http.Request, id Id)
+	// RevokeKeys End all of somebody's API keys
+	// (POST /v1/auth/identities/{id}/revoke-keys)
+	RevokeKeys(w http.ResponseWriter, r *http.Request, id Id)
 	// RevokeSessions End all of somebody's sessions
 	// (POST /v1/auth/identities/{id}/revoke-sessions)
 	RevokeSessions(w http.ResponseWriter, r *http.Request, id Id)
@@ -9137,6 +9444,9 @@ type ServerInterface interface {
 	// ListSessionsOf List somebody's sessions
 	// (GET /v1/auth/identities/{id}/sessions)
 	ListSessionsOf(w http.ResponseWriter, r *http.Request, id Id, params ListSessionsOfParams)
+	// RemoveSecondFactor Take somebody's second factor away
+	// (DELETE /v1/auth/identities/{id}/totp)
+	RemoveSecondFactor(w http.ResponseWriter, r *http.Request, id Id)
 	// UnlockIdentity Open an account that too many wrong passwords have closed
 	// (POST /v1/auth/identities/{id}/unlock)
 	UnlockIdentity(w http.ResponseWriter, r *http.Request, id Id)
@@ -9313,6 +9623,12 @@ func (_ Unimplemented) StartPasswordReset(w http.ResponseWriter, r *http.Request
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// RevokeKeys End all of somebody's API keys
+// (POST /v1/auth/identities/{id}/revoke-keys)
+func (_ Unimplemented) RevokeKeys(w http.ResponseWriter, r *http.Request, id Id) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // RevokeSessions End all of somebody's sessions
 // (POST /v1/auth/identities/{id}/revoke-sessions)
 func (_ Unimplemented) RevokeSessions(w http.ResponseWriter, r *http.Request, id Id) {
@@ -9328,6 +9644,12 @@ func (_ Unimplemented) SetRoles(w http.ResponseWriter, r *http.Request, id Id) {
 // ListSessionsOf List somebody's sessions
 // (GET /v1/auth/identities/{id}/sessions)
 func (_ Unimplemented) ListSessionsOf(w http.ResponseWriter, r *http.Request, id Id, params ListSessionsOfParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RemoveSecondFactor Take somebody's second factor away
+// (DELETE /v1/auth/identities/{id}/totp)
+func (_ Unimplemented) RemoveSecondFactor(w http.ResponseWriter, r *http.Request, id Id) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -9891,6 +10213,32 @@ func (siw *ServerInterfaceWrapper) StartPasswordReset(w http.ResponseWriter, r *
 	handler.ServeHTTP(w, r)
 }
 
+// RevokeKeys operation middleware
+func (siw *ServerInterfaceWrapper) RevokeKeys(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id Id
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeKeys(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RevokeSessions operation middleware
 func (siw *ServerInterfaceWrapper) RevokeSessions(w http.ResponseWriter, r *http.Request) {
 
@@ -9989,6 +10337,32 @@ func (siw *ServerInterfaceWrapper) ListSessionsOf(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListSessionsOf(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RemoveSecondFactor operation middleware
+func (siw *ServerInterfaceWrapper) RemoveSecondFactor(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id Id
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RemoveSecondFactor(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -10662,6 +11036,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/auth/identities/{id}/revoke-sessions", wrapper.RevokeSessions)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/auth/identities/{id}/revoke-keys", wrapper.RevokeKeys)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/auth/identities/{id}/totp", wrapper.RemoveSecondFactor)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/auth/identities/{id}/password-reset", wrapper.StartPasswordReset)
@@ -11341,6 +11721,39 @@ func (response StartPasswordResetdefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
+type RevokeKeysRequestObject struct {
+	Id Id `json:"id"`
+}
+
+type RevokeKeysResponseObject interface {
+	VisitRevokeKeysResponse(w http.ResponseWriter) error
+}
+
+type RevokeKeys204Response struct {
+}
+
+func (response RevokeKeys204Response) VisitRevokeKeysResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeKeysdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeKeysdefaultApplicationProblemPlusJSONResponse) VisitRevokeKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RevokeSessionsRequestObject struct {
 	Id Id `json:"id"`
 }
@@ -11451,6 +11864,39 @@ type ListSessionsOfdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListSessionsOfdefaultApplicationProblemPlusJSONResponse) VisitListSessionsOfResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveSecondFactorRequestObject struct {
+	Id Id `json:"id"`
+}
+
+type RemoveSecondFactorResponseObject interface {
+	VisitRemoveSecondFactorResponse(w http.ResponseWriter) error
+}
+
+type RemoveSecondFactor204Response struct {
+}
+
+func (response RemoveSecondFactor204Response) VisitRemoveSecondFactorResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveSecondFactordefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveSecondFactordefaultApplicationProblemPlusJSONResponse) VisitRemoveSecondFactorResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -12406,6 +12852,9 @@ type StrictServerInterface interface {
 	// StartPasswordReset Have somebody asked for a new password
 	// (POST /v1/auth/identities/{id}/password-reset)
 	StartPasswordReset(ctx context.Context, request StartPasswordResetRequestObject) (StartPasswordResetResponseObject, error)
+	// RevokeKeys End all of somebody's API keys
+	// (POST /v1/auth/identities/{id}/revoke-keys)
+	RevokeKeys(ctx context.Context, request RevokeKeysRequestObject) (RevokeKeysResponseObject, error)
 	// RevokeSessions End all of somebody's sessions
 	// (POST /v1/auth/identities/{id}/revoke-sessions)
 	RevokeSessions(ctx context.Context, request RevokeSessionsRequestObject) (RevokeSessionsResponseObject, error)
@@ -12415,6 +12864,9 @@ type StrictServerInterface interface {
 	// ListSessionsOf List somebody's sessions
 	// (GET /v1/auth/identities/{id}/sessions)
 	ListSessionsOf(ctx context.Context, request ListSessionsOfRequestObject) (ListSessionsOfResponseObject, error)
+	// RemoveSecondFactor Take somebody's second factor away
+	// (DELETE /v1/auth/identities/{id}/totp)
+	RemoveSecondFactor(ctx context.Context, request RemoveSecondFactorRequestObject) (RemoveSecondFactorResponseObject, error)
 	// UnlockIdentity Open an account that too many wrong passwords have closed
 	// (POST /v1/auth/identities/{id}/unlock)
 	UnlockIdentity(ctx context.Context, request UnlockIdentityRequestObject) (UnlockIdentityResponseObject, error)
@@ -12990,6 +13442,32 @@ func (sh *strictHandler) StartPasswordReset(w http.ResponseWriter, r *http.Reque
 	}
 }
 
+// RevokeKeys operation middleware
+func (sh *strictHandler) RevokeKeys(w http.ResponseWriter, r *http.Request, id Id) {
+	var request RevokeKeysRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeKeys(ctx, request.(RevokeKeysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeKeys")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeKeysResponseObject); ok {
+		if err := validResponse.VisitRevokeKeysResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // RevokeSessions operation middleware
 func (sh *strictHandler) RevokeSessions(w http.ResponseWriter, r *http.Request, id Id) {
 	var request RevokeSessionsRequestObject
@@ -13069,6 +13547,32 @@ func (sh *strictHandler) ListSessionsOf(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListSessionsOfResponseObject); ok {
 		if err := validResponse.VisitListSessionsOfResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveSecondFactor operation middleware
+func (sh *strictHandler) RemoveSecondFactor(w http.ResponseWriter, r *http.Request, id Id) {
+	var request RemoveSecondFactorRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveSecondFactor(ctx, request.(RemoveSecondFactorRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveSecondFactor")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RemoveSecondFactorResponseObject); ok {
+		if err := validResponse.VisitRemoveSecondFactorResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -1,0 +1,61 @@
+package authn
+
+import (
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+// What is revoked again is revoked further, and never less.
+func TestARevocationIsRaised(t *testing.T) {
+	t.Parallel()
+	var r Revocations
+	who, now := uuid.New(), time.Now()
+	holds := func(version int64, want bool) {
+		t.Helper()
+		if got := r.covers(Principal{UserID: who, Version: version}); got != want {
+			t.Errorf("version %d is refused: %v", version, got)
+		}
+	}
+	holds(1, false)
+	r.Add([]Revocation{{who, 2, now}}, now)
+	holds(1, true)
+	holds(2, false)
+	r.Add([]Revocation{{who, 3, now}}, now)
+	holds(2, true)
+	holds(3, false)
+	r.Add([]Revocation{{who, 2, now}}, now) // it is told again and again, in any order
+	holds(2, true)
+	r.Add(nil, now.Add(RevocationsKept+time.Second))
+	holds(1, false)
+}
+
+// A clock that was ahead for a while hides nothing that is revoked after it was set right.
+func TestAClockThatIsAheadHidesNoRevocation(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	defer rdb.Close()
+	var r Revocations
+	ahead, later := Revocation{uuid.New(), Whatever, time.Now().Add(5 * time.Minute)}, Revocation{uuid.New(), Whatever, time.Now()}
+	for _, one := range []Revocation{ahead, later} {
+		if err := Publish(t.Context(), rdb, []Revocation{one}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Read(t.Context(), rdb); err != nil {
+			t.Fatal(err)
+		}
+		if !r.covers(Principal{SessionID: one.ID}) {
+			t.Errorf("one of %s is not known", one.CreatedAt)
+		}
+	}
+}
+
+// Auth tells within a second, and everybody reads within another: two seconds is what is promised.
+func TestRevocationsAreReadEverySecond(t *testing.T) {
+	if followEvery > time.Second {
+		t.Errorf("they are read every %s", followEvery)
+	}
+}
