@@ -85,6 +85,9 @@ func (a *app) startJobs(ctx context.Context) {
 	}
 }
 
+// flushTimeout is what telemetry gets to be pushed, and connections to come back, when all else has ended.
+const flushTimeout = 3 * time.Second
+
 // stop ends everything: first unready, so that balancers send nothing more; then, after the delay, the listener; then what is in
 // flight; then jobs, telemetry and pools.
 func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetry) error {
@@ -98,7 +101,7 @@ func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetr
 	for _, q := range a.queues {
 		errs = append(errs, q.Stop(ctx))
 	}
-	flush, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	errs = append(errs, signals.Shutdown(flush), admin.Shutdown(flush))
 	closed := make(chan struct{})
