@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	log := telemetry.NewLog(stderr, c.logLevel)
+	log := telemetry.NewLog(stderr, &c.logLevel)
 	slog.SetDefault(log) // for libraries, which have no other
 	switch command {
 	case "serve":
