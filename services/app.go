@@ -104,11 +104,13 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 	return a, nil
 }
 
+const issuerTimeout = 5 * time.Second // for an issuer elsewhere to tell its metadata and keys
+
 // connect says where every module lives. Without an auth of ours, tokens come from ISSUER, whoever that is.
 func (a *app) connect() error {
 	if !slices.Contains(a.here, "auth") && a.config.urls["auth"] == "" {
 		a.outside = true
-		a.network.Here("auth", authn.Outside(a.config.issuer, &http.Client{Timeout: 5 * time.Second}))
+		a.network.Here("auth", authn.Outside(a.config.issuer, &http.Client{Timeout: issuerTimeout}))
 	}
 	for _, m := range migrations.Modules() {
 		switch {

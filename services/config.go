@@ -44,7 +44,7 @@ type config struct {
 	shutdownTimeout time.Duration
 	trustedProxies  []string
 	allowedOrigins  httpserver.Origins
-	logLevel        slog.Level
+	logLevel        slog.LevelVar // which the admin listener changes
 	pushTraces      bool
 	pushMetrics     bool
 	traceSample     float64

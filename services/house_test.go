@@ -195,7 +195,7 @@ var theHouse = func() func(*testing.T) files {
 			}
 			name = filepath.ToSlash(name)
 			switch path.Ext(name) {
-			case ".go", ".sql", ".yaml", ".md", "":
+			case ".go", ".sql", ".yaml", ".yml", ".md", "":
 			default:
 				return nil
 			}

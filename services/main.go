@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	log := telemetry.NewLog(stderr, c.logLevel)
+	log := telemetry.NewLog(stderr, &c.logLevel)
 	slog.SetDefault(log) // for libraries, which have no other
 	switch command {
 	case "serve":
@@ -158,6 +158,9 @@ func migrate(ctx context.Context, c *config, args []string, stdout io.Writer) er
 	return errors.New("migrate up, or migrate status")
 }
 
+// healthcheckTimeout is less than what containers wait for a check.
+const healthcheckTimeout = 3 * time.Second
+
 // healthcheck asks the server of this machine, for containers without a shell.
 func healthcheck(ctx context.Context, c *config) error {
 	host, port, err := net.SplitHostPort(c.httpAddr)
@@ -167,7 +170,7 @@ func healthcheck(ctx context.Context, c *config) error {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
 	if err != nil {

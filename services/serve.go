@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -20,12 +23,37 @@ func (a *app) admin(metrics http.Handler) http.Handler {
 	r := chi.NewRouter()
 	a.health.Routes(r)
 	r.Handle("/metrics", metrics)
+	r.HandleFunc("/log-level", a.level)
 	r.HandleFunc("/debug/pprof/*", pprof.Index)
 	r.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	r.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	r.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	r.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return r
+}
+
+// level tells from which level on there are lines in the log, and changes it until the process ends: PUT it, as LOG_LEVEL has it.
+func (a *app) level(w http.ResponseWriter, r *http.Request) {
+	level := &a.config.logLevel
+	switch r.Method {
+	case http.MethodPut:
+		before := level.Level()
+		text, err := io.ReadAll(io.LimitReader(r.Body, 100))
+		if err == nil {
+			err = level.UnmarshalText(bytes.TrimSpace(text))
+		}
+		if err != nil {
+			http.Error(w, "a level is debug, info, warn or error", http.StatusUnprocessableEntity)
+			return
+		}
+		a.log.Log(r.Context(), max(before, level.Level()), "the log has another level", "before", before.String(), "now", level.String())
+	case http.MethodGet:
+	default:
+		w.Header().Set("Allow", "GET, PUT")
+		http.Error(w, "GET or PUT", http.StatusMethodNotAllowed)
+		return
+	}
+	fmt.Fprintln(w, strings.ToLower(level.Level().String()))
 }
 
 // serve runs the modules until ctx ends, and then stops in an order that loses nothing.
@@ -85,6 +113,9 @@ func (a *app) startJobs(ctx context.Context) {
 	}
 }
 
+// flushTimeout is what telemetry gets to be pushed, and connections to come back, when all else has ended.
+const flushTimeout = 3 * time.Second
+
 // stop ends everything: first unready, so that balancers send nothing more; then, after the delay, the listener; then what is in
 // flight; then jobs, telemetry and pools.
 func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetry) error {
@@ -98,7 +129,7 @@ func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetr
 	for _, q := range a.queues {
 		errs = append(errs, q.Stop(ctx))
 	}
-	flush, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	errs = append(errs, signals.Shutdown(flush), admin.Shutdown(flush))
 	closed := make(chan struct{})

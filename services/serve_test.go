@@ -289,3 +289,45 @@ func TestCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestTheLevelOfTheLogIsChanged(t *testing.T) {
+	t.Parallel()
+	p := start(t, with(world(t), "LOG_LEVEL", "warn"))
+	level := func(method, to string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequest(method, p.admin+"/log-level", strings.NewReader(to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, _, body := fetch(t, req)
+		return status, strings.TrimSpace(string(body))
+	}
+	request := func(id string) bool {
+		t.Helper()
+		req := get(p.url + "/nowhere")
+		req.Header.Set("X-Request-Id", id)
+		fetch(t, req)
+		return strings.Contains(p.logs.String(), id)
+	}
+	if request("the-first-request-of-all") {
+		t.Error("a level of warn tells of a request that was answered")
+	}
+	for _, c := range []struct {
+		method, to, now string
+		status          int
+	}{
+		{"GET", "", "warn", 200}, {"PUT", "louder", "a level is debug, info, warn or error", 422}, {"PUT", "", "a level is debug, info, warn or error", 422},
+		{"POST", "debug", "GET or PUT", 405}, {"GET", "", "warn", 200}, {"PUT", "debug\n", "debug", 200}, {"GET", "", "debug", 200},
+	} {
+		if status, now := level(c.method, c.to); status != c.status || now != c.now {
+			t.Errorf("%s %q: %d %s; want %d %s", c.method, c.to, status, now, c.status, c.now)
+		}
+	}
+	if !request("the-second-request-of-all") || !strings.Contains(p.logs.String(), "the log has another level") {
+		t.Error("a level of debug does not tell of a request, or not of itself")
+	}
+	level("PUT", "error")
+	if request("the-third-request-of-all") {
+		t.Error("a level of error tells of a request that was answered")
+	}
+}

@@ -26,6 +26,7 @@ const (
 	TokenType = "at+jwt"
 
 	leeway       = 30 * time.Second // clocks differ
+	keysTimeout  = 2 * time.Second  // for the keys
 	refreshEvery = 10 * time.Second // an unknown key id asks for new keys, at most this often
 	remembered   = 10_000           // verified tokens kept, twice at most
 	longest      = 8 << 10          // bytes of a token; ours have less than one in eight of it
@@ -238,7 +239,7 @@ func (v *Verifier) refresh(ctx context.Context) error {
 }
 
 func fetchKeys(ctx context.Context, client *http.Client, url string) (jwk.Set, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

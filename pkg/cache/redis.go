@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	patience = 500 * time.Millisecond // a command takes at most this, with its dial, handshake and second attempt
-	rest     = time.Second            // a Redis that did not answer is left alone for this long
+	patience      = 500 * time.Millisecond // a command takes at most this, with its dial, handshake and second attempt
+	socketTimeout = 300 * time.Millisecond // and each of its waits this: for a free connection, a dial, a write, an answer
+	rest          = time.Second            // a Redis that did not answer is left alone for this long
 )
 
 // Connect makes a client whose every wait is bounded; it does not wait for the server. Nothing may depend on Redis being there: a
@@ -27,7 +28,7 @@ func Connect(url string) (*redis.Client, error) {
 	if err != nil {
 		return nil, errors.New("the Redis address cannot be read") // without err: it may hold the password
 	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = socketTimeout, socketTimeout, socketTimeout, socketTimeout
 	o.DialerRetries, o.MaxRetries = 1, 1
 	o.MinRetryBackoff, o.MaxRetryBackoff = 5*time.Millisecond, 20*time.Millisecond
 	o.ContextTimeoutEnabled = true // or a context's deadline does not end a command

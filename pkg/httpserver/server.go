@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+const (
+	headerTimeout = 5 * time.Second // for the headers of a request
+	answerTime    = 5 * time.Second // after a request's own deadline, so that its answer gets out
+	idleTimeout   = 2 * time.Minute // of a connection between two requests; longer than balancers keep one, so that they close first
+)
+
 // Server is an http.Server whose waits end and whose end loses nothing.
 type Server struct {
 	http     *http.Server
@@ -37,10 +43,10 @@ func Listen(addr string, h http.Handler, timeout time.Duration, log *slog.Logger
 				}
 				h.ServeHTTP(w, r)
 			}),
-			ReadHeaderTimeout: 5 * time.Second,
+			ReadHeaderTimeout: headerTimeout,
 			ReadTimeout:       timeout,
-			WriteTimeout:      timeout + 5*time.Second, // a request's deadline comes first, and its answer gets out
-			IdleTimeout:       2 * time.Minute,
+			WriteTimeout:      timeout + answerTime,
+			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    32 << 10,
 			BaseContext:       func(net.Listener) context.Context { return base },
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),

@@ -17,8 +17,8 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// patience bounds one delivery, dial to goodbye, when the context has no earlier deadline.
-const patience = 30 * time.Second
+// patience bounds one delivery, dial to goodbye. It is less than a job has, so that the job says what went wrong and is tried again.
+const patience = 15 * time.Second
 
 type relay struct {
 	host, user, password string

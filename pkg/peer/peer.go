@@ -35,7 +35,7 @@ type Network struct {
 func New() *Network {
 	wire := http.DefaultTransport.(*http.Transport).Clone()
 	wire.MaxIdleConnsPerHost = 64
-	wire.ResponseHeaderTimeout = 10 * time.Second // the request's own deadline is mostly shorter
+	wire.ResponseHeaderTimeout = answerTimeout
 	return &Network{here: map[string]http.Handler{}, there: map[string]*url.URL{}, wire: wire}
 }
 
@@ -184,7 +184,10 @@ type tokens struct {
 	expires time.Time
 }
 
-const askTimeout = 5 * time.Second
+const (
+	answerTimeout = 10 * time.Second // for a module elsewhere to begin its answer; what is left of the request's own time is mostly less
+	askTimeout    = 5 * time.Second  // for a token to call it with
+)
 
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()

@@ -23,8 +23,11 @@ type DB interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// acquireTimeout bounds the wait for a connection. A caller who waits longer for a free one is better told to come back.
-const acquireTimeout = 2 * time.Second
+const (
+	acquireTimeout = 2 * time.Second // for a connection: a caller who waits longer for a free one is better told to come back
+	connectTimeout = 3 * time.Second // to make one
+	pingTimeout    = time.Second     // to see whether one that was idle for a while is still good
+)
 
 // Open makes a pool of at most maxConns connections. It does not wait for the server: a program starts, and says that it is not
 // ready, while its database is away. statement_timeout, lock_timeout and search_path are the login's own (see migrations).
@@ -37,8 +40,8 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	config.MinIdleConns = min(2, maxConns)
 	config.MaxConnLifetime = 30 * time.Minute
 	config.MaxConnLifetimeJitter = 5 * time.Minute
-	config.PingTimeout = time.Second
-	config.ConnConfig.ConnectTimeout = 3 * time.Second
+	config.PingTimeout = pingTimeout
+	config.ConnConfig.ConnectTimeout = connectTimeout
 	config.ConnConfig.Tracer = tracer{otelpgx.NewTracer(otelpgx.WithSpanNameFunc(spanName), otelpgx.WithDisableConnectionDetailsInAttributes())}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		pgxuuid.Register(conn.TypeMap()) // without it every UUID goes through reflection

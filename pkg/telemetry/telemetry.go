@@ -112,8 +112,8 @@ func (q *quietly) Handle(err error) {
 	}
 }
 
-// NewLog writes JSON lines that carry the trace and span they were written in.
-func NewLog(w io.Writer, level slog.Level, attrs ...slog.Attr) *slog.Logger {
+// NewLog writes JSON lines that carry the trace and span they were written in. A slog.LevelVar is a level that changes.
+func NewLog(w io.Writer, level slog.Leveler, attrs ...slog.Attr) *slog.Logger {
 	return slog.New(&traced{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).WithAttrs(attrs)})
 }
 

@@ -22,6 +22,7 @@ const (
 	checkAllAt   = 3 * time.Hour // after midnight, UTC
 	checkOverlap = 10 * time.Minute
 	checkTimeout = 30 * time.Minute // of one run; the statements of the checks have it, too
+	watchTimeout = time.Second      // of what the metrics ask
 	checkAgain   = time.Hour        // after a run over everything that came to no end
 	keepRuns     = 30 * 24 * time.Hour
 )
@@ -182,7 +183,7 @@ func watch(meter metric.Meter, s store) error {
 		return err
 	}
 	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 		defer cancel()
 		found, err := s.verdict(ctx)
 		if err != nil || found.Any == nil { // no figure, rather than a wrong one; that the database is away is told elsewhere

@@ -17,7 +17,9 @@ import (
 // Two batches are on their way at a time, so that one is decided and written while the other one commits. More would be
 // smaller, and wait for each other's accounts. A batch goes on for as long as it may take, whoever has left: what was begun is
 // finished, and found under its key.
-var inBatches = gather.Limits{Batches: 2, Size: 256, Waiting: 1024, Time: 10 * time.Second}
+var inBatches = gather.Limits{Batches: 2, Size: 256, Waiting: 1024, Time: batchTimeout}
+
+const batchTimeout = 10 * time.Second
 
 // queue is where orders wait to be posted.
 type queue struct {

@@ -19,8 +19,10 @@ type store struct {
 	reading *gather.Group[uuid.UUID, read]
 }
 
+const readTimeout = 5 * time.Second // of reads that several wait for
+
 func newStore(db *pgxpool.Pool) store {
-	return store{db, gather.New("read accounts", gather.Limits{Batches: 4, After: 5 * time.Millisecond, Size: 100, Waiting: 10_000, Time: 5 * time.Second},
+	return store{db, gather.New("read accounts", gather.Limits{Batches: 4, After: 5 * time.Millisecond, Size: 100, Waiting: 10_000, Time: readTimeout},
 		func(ctx context.Context, ids []uuid.UUID) []read { return readAccounts(ctx, db, ids) })}
 }
 

@@ -85,7 +85,7 @@ func (s store) inTx(ctx context.Context, orders []*order, locked string) (outcom
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 		if conn.Conn().PgConn().TxStatus() != 'I' && !conn.Conn().IsClosed() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 			defer cancel()
 			_, failed := conn.Exec(ctx, "rollback") // when nothing was to be written, too
 			err = cmp.Or(err, failed)
@@ -93,6 +93,8 @@ func (s store) inTx(ctx context.Context, orders []*order, locked string) (outcom
 	}()
 	return postOnce(ctx, conn, orders, locked)
 }
+
+const rollbackTimeout = time.Second
 
 // passing reports whether a batch that failed so may well succeed when it is tried again: a deadlock, a serialization failure, a
 // connection that was lost.
