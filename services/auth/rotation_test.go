@@ -20,6 +20,7 @@ import (
 	authv1 "example.com/groundwork/api/auth/v1"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/seal"
 )
 
 func TestWhenSigningKeysComeAndGo(t *testing.T) {
@@ -362,6 +363,25 @@ func TestAfterKeysWereStolen(t *testing.T) {
 	for says, token := range map[string]string{"an access token from before": before.AccessToken, "one that a thief has signed": stolen} {
 		if _, err := w.verifier.Verify(t.Context(), token); !problem.Is(err, problem.Unauthenticated) {
 			t.Errorf("%s: %v", says, err)
+		}
+	}
+}
+
+// Of two who rotate at once the second one finds that the first was there, and loses none of its keys.
+func TestAKeysetIsReplacedOnce(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com") // whose address is sealed
+	table := seal.Table(w.db.Pool("auth"))
+	is, _, err := table.Keyset(t.Context(), "data")
+	if err != nil || is == nil {
+		t.Fatalf("%v %x", err, is)
+	}
+	for _, c := range []struct {
+		old  []byte
+		want bool
+	}{{is, true}, {is, false}} {
+		if did, err := table.ReplaceKeyset(t.Context(), "data", c.old, []byte("another")); err != nil || did != c.want {
+			t.Errorf("%v %v, want %v", did, err, c.want)
 		}
 	}
 }

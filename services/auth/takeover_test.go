@@ -3,6 +3,7 @@ package auth
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -394,4 +395,41 @@ func TestHelpersTakeAnIntrudersFactorAndKeysAway(t *testing.T) {
 		}
 		return n == 2
 	})
+}
+
+// A token whose session has ended is no place to prove oneself in, even where nobody has heard yet that it ended.
+func TestAnEndedSessionIsNotProvedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	w.exec(`update auth.sessions set revoked_at = now()`)
+	r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "a proof in it", r.HTTPResponse, r.Body, 401, "invalid-credentials")
+}
+
+// Who is unlocked comes in at once: what strangers everywhere have tried is forgotten, of passwords and of codes.
+func TestUnlockingEndsTheWaits(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	app, _ := w.addFactor(w.session("ada@example.com").AccessToken)
+	question := w.question("ada@example.com")
+	w.noWaitEnds()
+	for n := range 25 {
+		w.answer(question, "000000", fmt.Sprintf("198.51.%d.1", n))
+		w.login("ada@example.com", other, fmt.Sprintf("198.51.%d.1", n))
+	}
+	if r := w.login("ada@example.com", password, "192.0.2.1"); r.StatusCode() != 429 {
+		t.Fatalf("a password during the wait: %d", r.StatusCode())
+	}
+	r := w.answer(question, app.code(t, 1), "192.0.2.1")
+	answered(t, "a code during the wait", r.HTTPResponse, r.Body, 429, "rate-limited")
+	if r, err := w.operating().UnlockIdentityWithResponse(t.Context(), ada.Id); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1"); r.JSON200 == nil {
+		t.Errorf("after it: %s", r.Body)
+	}
 }
