@@ -104,7 +104,7 @@ func timeOf(e ast.Expr) (time.Duration, bool) {
 	case *ast.BinaryExpr:
 		x, one := timeOf(e.X)
 		y, other := timeOf(e.Y)
-		return x * y, one && other && e.Op == token.MUL
+		return time.Duration(int64(x) * int64(y)), one && other && e.Op == token.MUL
 	}
 	return 0, false
 }

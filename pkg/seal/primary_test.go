@@ -1,6 +1,7 @@
 package seal_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -253,5 +254,49 @@ func TestKeyOf(t *testing.T) {
 		if id, ok := k.KeyOf([]byte(given)); id != want || ok != (want != 0) {
 			t.Errorf("%q is of %d, %t", given, id, ok)
 		}
+	}
+}
+
+// slowly is a store one of whose answers is long on its way.
+type slowly struct {
+	*shelf
+	next       chan struct{} // has a place for each answer that is to be held
+	read, goOn chan struct{}
+}
+
+func (s *slowly) Keyset(ctx context.Context, name string) ([]byte, time.Duration, error) {
+	encrypted, age, err := s.shelf.Keyset(ctx, name)
+	select {
+	case <-s.next:
+		s.read <- struct{}{}
+		<-s.goOn
+	default:
+	}
+	return encrypted, age, err
+}
+
+func TestAnAnswerThatIsLateBringsNoOldKeysBack(t *testing.T) {
+	t.Parallel()
+	store := &slowly{newShelf(), make(chan struct{}, 1), make(chan struct{}), make(chan struct{})}
+	clock, p := processes(t, store, 2)
+	text := &sealed{t, uuid.New(), map[string][]byte{}}
+	text.by(p[0], "before")
+	store.next <- struct{}{}
+	var late sync.WaitGroup
+	late.Go(func() { must[[]seal.Key](t)(p[0].Data(t.Context())) })
+	<-store.read
+	clock.pass(time.Second)
+	must[uint32](t)(p[1].Rotate(t.Context()))
+	store.set(nil, seal.Settling)
+	if settled, err := p[1].Settle(t.Context()); err != nil || !settled {
+		t.Fatal(settled, err)
+	}
+	must[[]seal.Key](t)(p[0].Data(t.Context()))
+	primary := must[uint32](t)(p[1].Primary(t.Context()))
+	close(store.goOn)
+	late.Wait()
+	store.set(errors.New("away"), 0)
+	if id := text.by(p[0], "after"); id != primary {
+		t.Errorf("sealed by key %d, want %d", id, primary)
 	}
 }

@@ -938,7 +938,7 @@ type ClientInterface interface {
 
 	// VerifyEmailWithBody Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration. It does not log in.
+	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -947,7 +947,7 @@ type ClientInterface interface {
 
 	// VerifyEmail Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration. It does not log in.
+	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1559,7 +1559,7 @@ func (c *Client) ChangeEmail(ctx context.Context, body ChangeEmailJSONRequestBod
 
 // VerifyEmailWithBody Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration. It does not log in.
+// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1578,7 +1578,7 @@ func (c *Client) VerifyEmailWithBody(ctx context.Context, contentType string, bo
 
 // VerifyEmail Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration. It does not log in.
+// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4399,7 +4399,7 @@ type ClientWithResponsesInterface interface {
 
 	// VerifyEmailWithBodyWithResponse Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration. It does not log in.
+	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4408,7 +4408,7 @@ type ClientWithResponsesInterface interface {
 
 	// VerifyEmailWithResponse Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration. It does not log in.
+	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7087,7 +7087,7 @@ func (c *ClientWithResponses) ChangeEmailWithResponse(ctx context.Context, body 
 
 // VerifyEmailWithBodyWithResponse Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration. It does not log in.
+// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7102,7 +7102,7 @@ func (c *ClientWithResponses) VerifyEmailWithBodyWithResponse(ctx context.Contex
 
 // VerifyEmailWithResponse Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration. It does not log in.
+// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
