@@ -301,7 +301,7 @@ func sameRooms(f files) (wrong []string) {
 }
 
 // shown are the names that a module may export: itself, how to make it, what New has to be told, and what the command keys asks.
-var shown = []string{"New", "Module", "Module.Routes", "Module.Jobs", "Module.RotateKeys", "Module.KeyStatus", "Config", "Client"}
+var shown = []string{"New", "Module", "Module.Routes", "Module.Jobs", "Module.RotateKeys", "Module.KeyStatus", "Module.KeysFit", "Config", "Client"}
 
 func showsLittle(f files) (wrong []string) {
 	for _, m := range f.modules() {

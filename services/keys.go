@@ -20,6 +20,8 @@ type keyed interface {
 	// RotateKeys begins a rotation, and says what it did. What began already goes on.
 	RotateKeys(ctx context.Context) (did []string, err error)
 	KeyStatus(ctx context.Context) ([]seal.KeyUse, error)
+	// KeysFit reports whether the key-encryption key opens them.
+	KeysFit(ctx context.Context) error
 }
 
 // keys rotates the keys of every module, or lists them. It asks the databases: servers may run meanwhile, and finish what it begins.

@@ -46,6 +46,7 @@ var usage = [][2]string{
 	// end auth
 	{"keys rotate", "give every module new keys; the servers go over to them"},
 	{"keys status", "list the data keys, and how many rows each has sealed"},
+	{"doctor", "look at everything that serve needs, and say what to do about what is wrong; --modules=… as there"},
 	{"healthcheck", "ask the server at HTTP_ADDR whether it is ready"},
 	{"config", "list every setting"},
 	{"version", ""},
@@ -77,9 +78,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return printSettings(stdout)
 	}
 	var modules []string
-	if command == "serve" {
+	if command == "serve" || command == "doctor" {
 		var err error
-		if modules, err = chosen(args, stderr); errors.Is(err, flag.ErrHelp) {
+		if modules, err = chosen(command, args, stderr); errors.Is(err, flag.ErrHelp) {
 			return nil
 		} else if err != nil {
 			return err
@@ -95,6 +96,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "serve":
 		log.LogAttrs(ctx, slog.LevelInfo, "settings", c.masked(list)...)
 		return serve(ctx, c, log, modules)
+	case "doctor":
+		return doctor(ctx, c, modules, stdout)
 	case "migrate":
 		return migrate(ctx, c, args, stdout)
 	// only with auth:
@@ -112,15 +115,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 }
 
 // chosen reads which modules to serve.
-func chosen(args []string, stderr io.Writer) ([]string, error) {
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+func chosen(command string, args []string, stderr io.Writer) ([]string, error) {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	list := flags.String("modules", strings.Join(migrations.Modules(), ","), "which modules this process runs, commas between")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
 	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("serve takes no argument %q", flags.Arg(0))
+		return nil, fmt.Errorf("%s takes no argument %q", command, flags.Arg(0))
 	}
 	modules := strings.Split(*list, ",")
 	slices.Sort(modules)

@@ -131,7 +131,10 @@ func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetr
 	}
 	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	errs = append(errs, signals.Shutdown(flush), admin.Shutdown(flush))
+	if err := signals.Shutdown(flush); err != nil { // a collector that is away makes no bad end of a good one
+		a.log.Warn("the last telemetry is lost", "error", err)
+	}
+	errs = append(errs, admin.Shutdown(flush))
 	closed := make(chan struct{})
 	go func() {
 		a.close() // waits for every connection to come back

@@ -93,6 +93,21 @@ func (s *relay) Send(ctx context.Context, m Message) error {
 	return fmt.Errorf("mail: %w", err)
 }
 
+// Greet makes a connection and logs in, and sends nothing.
+func (s *relay) Greet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	client, err := s.client(ctx)
+	if err != nil {
+		return fmt.Errorf("mail: %w", err)
+	}
+	session, err := client.DialToSMTPClientWithContext(ctx)
+	if err != nil {
+		return fmt.Errorf("mail: %w", err)
+	}
+	return client.CloseWithSMTPClient(session)
+}
+
 // client is made per message, because go-mail knows no cancelling once it has dialled, and leaves the connection open when the
 // greeting or the login fails. Here the connection closes when the context ends, however Send ends.
 func (s *relay) client(ctx context.Context) (*gomail.Client, error) {

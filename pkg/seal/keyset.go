@@ -163,11 +163,16 @@ func (k *Keys) keyset(ctx context.Context, name string, template func() *tinkpb.
 			return nil, nil, 0, err
 		}
 	}
+	handle, err := k.decrypt(encrypted, name)
+	return handle, encrypted, age, err
+}
+
+func (k *Keys) decrypt(encrypted []byte, name string) (*keyset.Handle, error) {
 	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(encrypted)), k.kek, []byte(name))
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("the keysets were made with another key-encryption key: %w", err)
+		err = fmt.Errorf("the keysets were made with another key-encryption key: %w", err)
 	}
-	return handle, encrypted, age, nil
+	return handle, err
 }
 
 // encrypt is how a keyset is kept: under the key-encryption key, and bound to its name.

@@ -49,6 +49,15 @@ func (k *Keys) Ready(ctx context.Context) error {
 	return err
 }
 
+// Fit reports whether the key-encryption key opens the keysets of this store, if there are any yet. It makes none.
+func (k *Keys) Fit(ctx context.Context) error {
+	encrypted, _, err := k.store.Keyset(ctx, k.data.name)
+	if err == nil && encrypted != nil {
+		_, err = k.decrypt(encrypted, k.data.name)
+	}
+	return err
+}
+
 // Seal encrypts what will stand in this column of this row, and opens there only: a ciphertext that was moved is refused.
 func (k *Keys) Seal(ctx context.Context, plaintext []byte, table, column string, row uuid.UUID) ([]byte, error) {
 	a, err := k.data.get(ctx, k, nil)

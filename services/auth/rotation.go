@@ -82,5 +82,8 @@ func (m *Module) RotateKeys(ctx context.Context) (did []string, err error) {
 	return append(did, fmt.Sprintf("signing key %s is published; it signs from %s", next.ID, next.ActiveAt.UTC().Format(time.RFC3339))), nil
 }
 
+// KeysFit reports whether the key-encryption key opens the module's keys.
+func (m *Module) KeysFit(ctx context.Context) error { return m.keys.Fit(ctx) }
+
 // KeyStatus counts the rows that each data key of the module has sealed.
 func (m *Module) KeyStatus(ctx context.Context) ([]seal.KeyUse, error) { return m.rotation.Status(ctx) }

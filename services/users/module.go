@@ -84,5 +84,8 @@ func (m *Module) RotateKeys(ctx context.Context) (did []string, err error) {
 	return []string{fmt.Sprintf("data key %d is added; it seals when every process knows it", id)}, nil
 }
 
+// KeysFit reports whether the key-encryption key opens the module's keys.
+func (m *Module) KeysFit(ctx context.Context) error { return m.keys.Fit(ctx) }
+
 // KeyStatus counts the rows that each key of the module has sealed.
 func (m *Module) KeyStatus(ctx context.Context) ([]seal.KeyUse, error) { return m.rotation.Status(ctx) }
