@@ -40,7 +40,9 @@ type asked struct {
 type asker struct {
 	*stage
 	admin, access string
-	keys          []string // of the payments that were sent
+	// only with transactions:
+	keys []string // of the payments that were sent
+	// end transactions
 }
 
 // ask reports what a login, a profile, a payment and the two probes are answered.
