@@ -139,15 +139,11 @@ func (a *app) examineDatabase(ctx context.Context, module string) (found []diagn
 // examineIssuer looks whether those who verify tokens find the keys, and how long the certificate lasts. Before the first start nobody does.
 func (a *app) examineIssuer(ctx context.Context) []diagnosis {
 	about, address := "issuer", a.config.issuer
-	path := "/.well-known/oauth-authorization-server"
-	if a.outside {
-		path = "/.well-known/openid-configuration"
+	resp, err := metadata(ctx, address, "/.well-known/oauth-authorization-server")
+	if err == nil && resp.StatusCode == http.StatusNotFound { // as those do that know OpenID Connect only
+		_ = resp.Body.Close()
+		resp, err = metadata(ctx, address, "/.well-known/openid-configuration")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, nil)
-	if err != nil {
-		return []diagnosis{{about, err.Error(), "set ISSUER to the public address", true}}
-	}
-	resp, err := http.DefaultClient.Do(req)
 	var invalid *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &invalid):
@@ -166,6 +162,14 @@ func (a *app) examineIssuer(ctx context.Context) []diagnosis {
 		}
 	}
 	return found
+}
+
+func metadata(ctx context.Context, issuer, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(req)
 }
 
 // only with auth:

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -22,6 +24,15 @@ func TestTheDoctorSaysWhatToDo(t *testing.T) {
 		if !strings.Contains(string(out), m+": schema") {
 			t.Errorf("it has not looked at %s:\n%s", m, out)
 		}
+	}
+	openID := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/.well-known/openid-configuration" {
+			http.NotFound(w, r)
+		}
+	}))
+	defer openID.Close()
+	if out, err := command(t, with(env, "ISSUER", openID.URL), "doctor").CombinedOutput(); err != nil || strings.Contains(string(out), "ISSUER") {
+		t.Errorf("of an issuer that knows OpenID Connect only: %v\n%s", err, out)
 	}
 	login, err := migrations.LocalURL(env["DATABASE_URL"], "auth")
 	if err != nil {

@@ -29,6 +29,7 @@ func New(t testing.TB, target string) *Proxy {
 	if err := p.listen(); err != nil {
 		t.Fatal(err)
 	}
+	p.address = p.listener.Addr().String()
 	t.Cleanup(p.Refuse)
 	return p
 }
@@ -90,7 +91,7 @@ func (p *Proxy) listen() error {
 	if err != nil {
 		return err
 	}
-	p.listener, p.address = l, l.Addr().String()
+	p.listener = l
 	go func() {
 		for {
 			near, err := l.Accept()

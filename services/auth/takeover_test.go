@@ -337,12 +337,7 @@ func (w *world) resetToken(email string) (token string) {
 func TestAFloodOfResetsKeepsNobodyOut(t *testing.T) {
 	w := working(t)
 	w.person("ada@example.com")
-	for range mailsPerHour + 3 {
-		w.forgot("ada@example.com")
-	}
-	w.eventually("all jobs are done", func() bool {
-		return one[int](w, `select count(*) from auth.river_job where kind = 'one-time-mail' and state = 'completed'`) == mailsPerHour+3
-	})
+	w.flooded("ada@example.com")
 	w.exec(`update auth.one_time_tokens set expires_at = now() - interval '1 minute'`) // ten minutes later
 	if r := w.reset(w.resetToken("ada@example.com"), other); r.StatusCode() != 204 {
 		t.Errorf("%s", r.Body)
