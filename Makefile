@@ -85,6 +85,12 @@ browser: #: try every page in a real Chromium
 	@$(BUILD_LOCAL)
 	@NEED_BROWSER=true $(TESTS) go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./pkg/mail ./services
 
+# only with auth:
+failures: #: see what goes on while Redis, Postgres and the rest fail one after the other
+	@$(BUILD_LOCAL)
+	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAPartFails ./services
+# end auth
+
 docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)
 	@NEED_DOCS=true $(TESTS) go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
@@ -141,6 +147,9 @@ rename: ## make it yours: MODULE=github.com/acme/backend NAME=acme
 upgrade: #: merge in a newer template: VERSION=v1.2.3, once FROM=its git address
 	@go run ./tools/fork upgrade "$$VERSION" "$$FROM"
 
+upgrades: #: make forks, change them, and upgrade them to releases that changed too
+	@NEED_UPGRADES=true go test -count=1 $(TESTFLAGS) -run 'IsUpgraded|TakesTheNextReleases' ./tools/fork
+
 release: #: tag this as a release, by its changelog: VERSION=v1.2.3
 	@go run ./tools/fork release "$$VERSION"
 
@@ -175,4 +184,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race bench crash generate lint breaking api-changelog snapshot check rename upgrade release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run demo test race failures bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -136,8 +136,17 @@ func generateIn(t *testing.T, root string) {
 	}
 }
 
-func TestAForkTakesTheNextReleasesAndKeepsItsOwnChanges(t *testing.T) {
+// long leaves out what makes forks of the whole tree and their releases, a good part of what make test would take, unless it was asked for.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("NEED_UPGRADES") == "" {
+		t.Skip("makes whole forks and their releases: `make upgrades` runs it")
+	}
 	t.Parallel()
+}
+
+func TestAForkTakesTheNextReleasesAndKeepsItsOwnChanges(t *testing.T) {
+	long(t)
 	s := newSaga(t)
 	s.begin(t)
 	s.second(t)
@@ -180,7 +189,7 @@ func TestAForkTakesTheNextReleasesAndKeepsItsOwnChanges(t *testing.T) {
 // A fork that removed a module, and made one and a resource in another, gets nothing back of the one, and the template's new ones beside the
 // others: no conflict, but where both changed the same line.
 func TestAForkThatShrankAndGrewIsUpgraded(t *testing.T) {
-	t.Parallel()
+	long(t)
 	s := newSaga(t)
 	grows := strings.Split(s.contract, "/")[1]
 	var gone string
