@@ -27,15 +27,18 @@ type Principal struct {
 // Has reports whether the token carries the scope.
 func (p Principal) Has(scope string) bool { return slices.Contains(p.Scopes, scope) }
 
-// Kind is "user", "service", "module", or "" for nobody. A service account is its own session.
+// Kind is "user", "service", "module", or "" for nobody. A service account is its own session, and so is to us whoever another issuer does not
+// call a person: only the scope makes a module.
 func (p Principal) Kind() string {
 	switch {
 	case p.UserID != uuid.Nil && p.UserID == p.SessionID:
 		return "service"
 	case p.UserID != uuid.Nil:
 		return "user"
-	case p.Subject != "":
+	case p.Has("internal"):
 		return "module"
+	case p.Subject != "":
+		return "service"
 	}
 	return ""
 }

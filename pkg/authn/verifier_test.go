@@ -472,7 +472,10 @@ func TestTheContextNamesTheCaller(t *testing.T) {
 	if p := authn.From(t.Context()); p.Kind() != "" || p.Has("") {
 		t.Errorf("nobody is %+v", p)
 	}
-	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "users"})); p.Kind() != "module" {
+	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "users", Scopes: []string{"internal"}})); p.Kind() != "module" {
 		t.Errorf("a module is %+v", p)
+	}
+	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "somebody of another issuer"})); p.Kind() != "service" {
+		t.Errorf("whoever is not said to be a person is %+v", p)
 	}
 }

@@ -349,7 +349,8 @@ func BadBody(w http.ResponseWriter, r *http.Request, err error) {
 	problem.Write(w, r, e.Because(err))
 }
 
-// The validator checks few formats by itself. Any version of UUID will do; an address is a plain one, without a name beside it.
+// The validator checks few formats by itself. Any version of UUID will do; an address is a plain one, without a name beside it,
+// of a domain that has a name, and no longer before the @ than servers take (RFC 5321, section 4.5.3.1.1).
 var (
 	uuids = openapi3.WithStringFormatValidator("uuid", openapi3.NewRegexpFormatValidator(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`))
 	times = openapi3.WithStringFormatValidator("date-time", openapi3.NewCallbackValidator(func(s string) error {
@@ -358,7 +359,7 @@ var (
 	}))
 	emails = openapi3.WithStringFormatValidator("email", openapi3.NewCallbackValidator(func(s string) error {
 		address, err := mail.ParseAddress(s)
-		if err != nil || address.Address != s || strings.ContainsAny(s, "\r\n\x00 ") {
+		if err != nil || address.Address != s || strings.ContainsAny(s, "\r\n\x00 []") || strings.LastIndexByte(s, '@') > 64 {
 			return errors.New("not an address")
 		}
 		return nil

@@ -105,6 +105,8 @@ var failures = []failure{
 	{name: "a number no number can hold", line: "POST /v1/things", body: `{"name":"a","count":1e999}`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed"},
 	{name: "a number one too large", line: "POST /v1/things", body: `{"name":"a","count":9007199254740992}`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed", fields: []string{"/count maximum"}},
 	{name: "an address with a name", line: "POST /v1/things", body: `{"name":"a","email":"Ada <ada@example.com>"}`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed", fields: []string{"/email format"}},
+	{name: "an address of a number", line: "POST /v1/things", body: `{"name":"a","email":"ada@[127.0.0.1]"}`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed", fields: []string{"/email format"}},
+	{name: "an address longer than servers take", line: "POST /v1/things", body: `{"name":"a","email":"` + strings.Repeat("a", 65) + `@example.com"}`, headers: []string{writer, key, isJSON}, status: 422, code: "validation-failed", fields: []string{"/email format"}},
 	{name: "oversize with Content-Length", line: "POST /v1/things", body: `{"name":"` + strings.Repeat("a", 1<<20) + `"}`, headers: []string{writer, key, isJSON}, status: 413, code: "body-too-large"},
 
 	// The handler.
@@ -404,7 +406,7 @@ func TestTheLogTellsEachRequestOnceAndTheCauseToo(t *testing.T) {
 		t.Errorf("the log says %v", lines)
 	}
 	_, _ = w.send(t, "GET /v1/things", "", reader, "X-Request-Id: a-good-one")
-	if line := w.log.lines(t, "a-good-one")[0]; line["caller"] != "module" || line["status"] != 200.0 || line["code"] != nil {
+	if line := w.log.lines(t, "a-good-one")[0]; line["caller"] != "service" || line["status"] != 200.0 || line["code"] != nil {
 		t.Errorf("the log says %v", line)
 	}
 	w.log.mu.Lock()

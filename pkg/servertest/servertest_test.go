@@ -118,7 +118,7 @@ func TestCallersAreWhoTheySay(t *testing.T) {
 		kind   string
 	}{
 		{server.As(authn.Principal{UserID: id, Scopes: []string{"lists:read"}}), 204, "user"},
-		{server.As(authn.Principal{Subject: "users", Scopes: []string{"lists:read"}}), 204, "module"},
+		{server.As(authn.Principal{Subject: "users", Scopes: []string{"lists:read", "internal"}}), 204, "module"},
 		{server.As(authn.Principal{UserID: id, Scopes: []string{"others:read"}}), 403, ""},
 		{server.Anonymous(), 401, ""},
 	} {

@@ -676,7 +676,7 @@ func TestASecondFactorEndsTheOtherSessions(t *testing.T) {
 
 // Who knows the password guesses codes no faster than passwords: a right password does not make the wait shorter.
 func TestWhoGuessesCodesWaits(t *testing.T) {
-	w := newWorld(t)
+	w := working(t)
 	_, recovery := w.factored("ada@example.com")
 	w.noWaitEnds()
 	const free = 5
@@ -687,6 +687,9 @@ func TestWhoGuessesCodesWaits(t *testing.T) {
 	}
 	r := w.answer(question, recovery[0], "198.51.100.1")
 	answered(t, "the right one during the wait", r.HTTPResponse, r.Body, 429, "rate-limited")
+	w.eventually("the owner is told", func() bool {
+		return slices.ContainsFunc(w.post.to("ada@example.com"), func(m mail.Message) bool { return m.Subject == "Somebody knows your password" })
+	})
 	tries := 0
 	for ; tries <= free; tries++ {
 		if w.login("ada@example.com", password, "203.0.113.1").StatusCode() == 429 || w.answer(question, "000000", "203.0.113.1").StatusCode() == 429 {

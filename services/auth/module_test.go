@@ -108,7 +108,7 @@ func (w *world) another() *instance {
 	go verifier.Revoked.Follow(following, redis, slog.New(slog.DiscardHandler))
 	config := Config{Issuer: issuer, PasswordMinLength: 15, KeyLabel: "test", Clients: map[string]Client{
 		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
-		"console": {Secret: secret, Scopes: []string{"identities:write", "ledger:read"}},
+		"console": {Secret: secret, Scopes: []string{"identities:write", "internal", "ledger:read"}},
 		"idle":    {},
 	}}
 	guard := httpserver.Guard{Verifier: verifier}

@@ -346,7 +346,7 @@ func TestAfterKeysWereStolen(t *testing.T) {
 	w := newWorld(t)
 	w.person("ada@example.com")
 	before := w.session("ada@example.com")
-	stolen, err := w.signing.sign(t.Context(), w.claims("console", "console", []string{"identities:write"}, time.Now()))
+	stolen, err := w.signing.sign(t.Context(), w.claims("console", "console", []string{"identities:write", "internal"}, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

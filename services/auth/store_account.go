@@ -344,10 +344,25 @@ func (s *store) useStep(ctx context.Context, id uuid.UUID, step int64) (won bool
 	return done.RowsAffected() == 1, err
 }
 
+// codesTried is how many wrong codes in a row the owner is told of: whoever sends them knows the password.
+const codesTried = 5
+
 // failedCode counts a wrong code.
 func (s *store) failedCode(ctx context.Context, id uuid.UUID) error {
-	_, err := s.db.Exec(ctx, `update totp set failed_count = failed_count + 1 where identity_id = $1`, id)
-	return err
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		var failed int
+		err := tx.QueryRow(ctx, `update totp set failed_count = failed_count + 1 where identity_id = $1 returning failed_count`, id).Scan(&failed)
+		if errors.Is(err, pgx.ErrNoRows) { // it was taken away meanwhile
+			return nil
+		}
+		if err != nil || failed != codesTried {
+			return err
+		}
+		if err := s.audit(ctx, tx, "mfa.codes-tried", id, uuid.Nil); err != nil {
+			return err
+		}
+		return s.jobs.Add(ctx, tx, noticeMailArgs{id, "codes-tried"})
+	})
 }
 
 // forgetFailedCodes lets codes of the app count again.

@@ -68,7 +68,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 		{"no secret for a client that has none", token, basic("idle", ""), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
 		{"a secret that is not encoded right", token, "Basic " + base64.StdEncoding.EncodeToString([]byte("idle:%zz")), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
 		{"a secret in two places", token, basic("console", secret), formType, form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret), 400, "invalid_request"},
-		{"another module's scope", token, basic("console", secret), formType, form("grant_type", "client_credentials", "scope", "internal"), 400, "invalid_scope"},
+		{"a scope it has not", token, basic("console", secret), formType, form("grant_type", "client_credentials", "scope", "audit:read"), 400, "invalid_scope"},
 		{"revoking nothing", revoke, "", formType, form("token_type_hint", "refresh_token"), missing, "invalid_request"},
 		{"revoking twice at once", revoke, "", formType, form("token", "a", "token", "b"), 400, "invalid_request"},
 		{"revoking in the query", revoke + "?token=x", "", formType, form("token", "x"), 400, "invalid_request"},
