@@ -91,6 +91,12 @@ failures: #: see what goes on while Redis, Postgres and the rest fail one after 
 	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAPartFails ./services
 # end auth
 
+# only with auth:
+overload: #: offer five times what can be carried, and see how much of the work is done
+	@$(BUILD_LOCAL)
+	@NEED_OVERLOAD=true $(TESTS) go test -count=1 -v -timeout 30m $(TESTFLAGS) -run TestFiveTimesTheLoad ./services
+# end auth
+
 docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)
 	@NEED_DOCS=true $(TESTS) go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
@@ -184,4 +190,4 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
-.PHONY: help run demo test race failures bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run demo test race failures overload bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -129,11 +129,18 @@ func (a *app) connect() error {
 	return nil
 }
 
+// answersWithin is the part of a request's time that an operation's answers may take before fewer are let in: a second of fifteen.
+const answersWithin = 15
+
 // mount makes the modules and adds their routes, each behind its contract.
 func (a *app) mount() error {
 	c := a.config
 	a.verifier = authn.NewVerifier(c.issuer, "http://auth/.well-known/jwks.json", a.network.Open())
 	guard := httpserver.Guard{Verifier: a.verifier}
+	var err error
+	if guard.Overload, err = httpserver.NewOverload(c.requestTimeout/answersWithin, c.databaseMaxConns); err != nil {
+		return err
+	}
 	if c.rateLimit > 0 {
 		guard.Limiter = ratelimit.New(c.rateLimit)
 	}
@@ -148,6 +155,7 @@ func (a *app) mount() error {
 		if made.keys != nil {
 			a.keys[m] = made.keys
 		}
+		guard.Module = m
 		if err := guard.Mount(a.router, made.routes, slices.Collect(maps.Values(modules[m].specs))...); err != nil {
 			return err
 		}

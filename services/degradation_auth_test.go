@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"example.com/groundwork/migrations"
 	"example.com/groundwork/pkg/faulty"
 )
 
@@ -116,6 +117,14 @@ func TestWhenAPartFails(t *testing.T) {
 	redis, cache := through(t, env["REDIS_URL"])
 	collector, telemetry := through(t, "http://127.0.0.1:9")
 	collector.Refuse()
+	mine := map[string]*faulty.Proxy{} // in front of that of all
+	for _, m := range migrations.Modules() {
+		login, err := migrations.LocalURL(database, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine[m], env[strings.ToUpper(m)+"_DATABASE_URL"] = through(t, login)
+	}
 	p := start(t, with(env, "DATABASE_URL", database, "REDIS_URL", cache, "OTEL_EXPORTER_OTLP_ENDPOINT", telemetry))
 	st := &teller{t: t, url: p.url}
 	st.gather(env)
@@ -137,10 +146,11 @@ func TestWhenAPartFails(t *testing.T) {
 	}
 	flapping := make(chan struct{})
 	var flaps sync.WaitGroup
-	for _, c := range []struct {
+	type row struct {
 		what, want string
 		fail, mend func()
-	}{
+	}
+	rows := []row{
 		{"Redis is refused", well, redis.Refuse, redis.Pass},
 		{"Redis is black-holed", well, redis.Hole, redis.Pass},
 		{"Redis is slow", well, func() { redis.Slow(200 * time.Millisecond) }, redis.Pass},
@@ -161,7 +171,19 @@ func TestWhenAPartFails(t *testing.T) {
 		{"Postgres is slow", well, func() { postgres.Slow(20 * time.Millisecond) }, postgres.Pass},
 		{"Postgres has no connection left", failing(well, "login", "payment", "ready"), func() { onDatabase("connection limit 0") }, func() { onDatabase("connection limit -1") }},
 		{"Postgres takes no writes", failing(well, "login", "payment"), func() { onDatabase("set default_transaction_read_only = on") }, func() { onDatabase("reset default_transaction_read_only") }},
-	} {
+	}
+	rows = append(rows, row{"the log cannot be written", well, func() {
+		p.logs.disk.Lock()
+		for range 1000 { // more than the system keeps for it
+			fetch(t, get(p.url+"/nothing"))
+		}
+	}, p.logs.disk.Unlock})
+	for m, asked := range map[string][]string{"auth": {"login"}, "transactions": {"payment"}, "users": nil} { // profiles come from Redis
+		if mine[m] != nil && len(mine) > 1 {
+			rows = append(rows, row{"the database of " + m + " hangs", failing(well, asked...), mine[m].Hole, mine[m].Pass})
+		}
+	}
+	for _, c := range rows {
 		c.fail()
 		began := time.Now()
 		var slowest time.Duration

@@ -33,6 +33,8 @@ func main() {
 	}
 }
 
+const logPatience = time.Second // for the last lines of the log
+
 // usage is what help says: each command, and what it does.
 var usage = [][2]string{
 	{"serve", "answer requests and work jobs"},
@@ -90,7 +92,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	log := telemetry.NewLog(stderr, &c.logLevel)
+	lines := telemetry.NewLines(stderr)
+	defer lines.Flush(logPatience)
+	log := telemetry.NewLog(lines, &c.logLevel)
 	slog.SetDefault(log) // for libraries, which have no other
 	switch command {
 	case "serve":

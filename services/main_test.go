@@ -52,11 +52,14 @@ type program struct {
 
 // logs keeps what a process wrote; the test reads while it writes.
 type logs struct {
+	disk sync.Mutex // held: nothing can be written
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
 func (l *logs) Write(p []byte) (int, error) {
+	l.disk.Lock()
+	defer l.disk.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)

@@ -38,7 +38,9 @@ type Limiter interface {
 // Guard stands between the router and a module's generated handlers.
 type Guard struct {
 	Verifier Verifier
-	Limiter  Limiter // nil: no limit
+	Limiter  Limiter   // nil: no limit
+	Overload *Overload // nil: everybody is let in
+	Module   string    // whose contracts these are, in metrics
 }
 
 // Mount lets routes add a module's handlers to r, behind its contracts, one for each version: by the time a handler runs, the caller is
@@ -52,6 +54,11 @@ func (g Guard) Mount(r chi.Router, routes func(chi.Router), specs ...[]byte) err
 		}
 		maps.Copy(operations, more)
 	}
+	if g.Overload != nil {
+		for _, o := range operations {
+			o.load = g.Overload.watch(g.Module, o.route.Method, o.route.Path)
+		}
+	}
 	r.Group(func(r chi.Router) {
 		r.Use(func(next http.Handler) http.Handler { return g.guard(operations, next) })
 		routes(r)
@@ -59,7 +66,8 @@ func (g Guard) Mount(r chi.Router, routes func(chi.Router), specs ...[]byte) err
 	return nil
 }
 
-// guard asks in this order, so that nobody learns anything before they said who they are: caller, rate, scope, then the request itself.
+// guard asks in this order, so that nobody learns anything before they said who they are: caller, rate, scope, then the request itself. Whether
+// there is room is asked last: whoever is slow to send a request has no place while others wait for one.
 func (g Guard) guard(operations map[string]*operation, next http.Handler) http.Handler {
 	literal := map[string]bool{}
 	for _, o := range operations {
@@ -104,10 +112,15 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 		if err == nil {
 			err = o.check(w, r)
 		}
+		leave := func() {}
+		if err == nil {
+			leave, err = o.load.enter(r.Context())
+		}
 		if err != nil {
 			problem.Write(w, r, err)
 			return
 		}
+		defer leave()
 		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), caller)))
 	})
 }
@@ -151,6 +164,7 @@ type operation struct {
 	oauth      bool
 	stepUp     bool      // asks for a fresh proof
 	farewell   *farewell // nil: it stays
+	load       *load     // nil: everybody is let in
 	parameters openapi3.Parameters
 	query      map[string]bool
 	bodies     map[string]*openapi3.Schema // by media type; nil: reads no body

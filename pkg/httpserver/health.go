@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 // Check is one thing that the process needs. Name it as an operator would.
 type Check struct {
 	Name     string
-	Critical bool // without it the process should get no traffic; otherwise it is degraded
+	Critical bool // before it was well once, or without all of those that are, the process should get no traffic; otherwise it is degraded
 	Ask      func(context.Context) error
 }
 
@@ -27,6 +28,7 @@ type Health struct {
 
 	mu      sync.Mutex
 	results map[string]string // "ok" or what is wrong
+	been    map[string]bool   // well, once
 	ready   bool
 	asked   time.Time
 }
@@ -37,7 +39,12 @@ const (
 )
 
 // NewHealth makes a Health of these checks. Why one fails is for the log, once each time it begins to.
-func NewHealth(log *slog.Logger, checks ...Check) *Health { return &Health{log: log, checks: checks} }
+//
+// A process that begins without something critical is not ready: its settings may be wrong, or its schema behind. One that loses it later goes on
+// with the rest, and what needs it is answered 503: a module's database takes nothing from the other modules.
+func NewHealth(log *slog.Logger, checks ...Check) *Health {
+	return &Health{log: log, checks: checks, been: map[string]bool{}}
+}
 
 // Drain makes the process unready for good.
 func (h *Health) Drain() { h.draining.Store(true) }
@@ -86,19 +93,22 @@ func (h *Health) ask(ctx context.Context) (bool, map[string]string) {
 		wg.Go(func() { errs[i] = c.Ask(ctx) })
 	}
 	wg.Wait()
-	ready, results := true, map[string]string{}
+	ready, well, results := true, false, map[string]string{}
 	for i, c := range h.checks {
 		switch {
 		case errs[i] == nil:
-			results[c.Name] = "ok"
+			results[c.Name], h.been[c.Name], well = "ok", true, well || c.Critical
 		case c.Critical:
-			ready, results[c.Name] = false, "failed"
+			ready, results[c.Name] = ready && h.been[c.Name], "failed"
 		default:
 			results[c.Name] = "degraded"
 		}
 		if results[c.Name] != "ok" && h.results[c.Name] != results[c.Name] {
 			h.log.WarnContext(ctx, "check failed", "check", c.Name, "error", errs[i])
 		}
+	}
+	if slices.ContainsFunc(h.checks, func(c Check) bool { return c.Critical }) {
+		ready = ready && well
 	}
 	h.ready, h.results, h.asked = ready, results, time.Now()
 	return ready, results

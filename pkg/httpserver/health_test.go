@@ -127,3 +127,33 @@ func TestHealth(t *testing.T) {
 		wants("/livez", 200, "ok", "null")
 	})
 }
+
+func TestOneOfSeveralDatabasesTakesNoTrafficFromTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var auth, users part
+		users.down.Store(true)
+		h := httpserver.NewHealth(slog.New(slog.DiscardHandler),
+			httpserver.Check{Name: "auth", Critical: true, Ask: auth.ask}, httpserver.Check{Name: "users", Critical: true, Ask: users.ask})
+		router := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.DiscardHandler), Timeout: time.Minute})
+		h.Routes(router)
+		wants := func(what string, code int) {
+			t.Helper()
+			time.Sleep(time.Second)
+			w := httptest.NewRecorder()
+			router.ServeHTTP(w, httptest.NewRequest("GET", "/readyz?verbose", nil))
+			if w.Code != code {
+				t.Errorf("%s: %d %s, want %d", what, w.Code, w.Body, code)
+			}
+		}
+		wants("before both were well", 503)
+		users.down.Store(false)
+		wants("both well", 200)
+		users.down.Store(true)
+		wants("one is lost", 200)
+		auth.down.Store(true)
+		wants("both are lost", 503)
+		users.down.Store(false)
+		wants("one is back", 200)
+	})
+}

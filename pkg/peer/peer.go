@@ -27,7 +27,7 @@ import (
 // other in any direction without an order of construction.
 type Network struct {
 	here  map[string]http.Handler
-	there map[string]*url.URL
+	there map[string]*there
 	wire  http.RoundTripper
 }
 
@@ -36,7 +36,7 @@ func New() *Network {
 	wire := http.DefaultTransport.(*http.Transport).Clone()
 	wire.MaxIdleConnsPerHost = 64
 	wire.ResponseHeaderTimeout = answerTimeout
-	return &Network{here: map[string]http.Handler{}, there: map[string]*url.URL{}, wire: wire}
+	return &Network{here: map[string]http.Handler{}, there: map[string]*there{}, wire: wire}
 }
 
 // Here says that the module is answered by h in this process.
@@ -48,7 +48,7 @@ func (n *Network) There(module, address string) error {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("the address of %s is not an http:// or https:// one", module)
 	}
-	n.there[module] = u
+	n.there[module] = newThere(module, u, n.wire)
 	return nil
 }
 
@@ -74,23 +74,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if h := t.n.here[module]; h != nil {
 		return inMemory(h, r)
 	}
-	base := t.n.there[module]
-	if base == nil {
-		return nil, problem.Unavailable.New("dependency-unavailable", "The module "+module+" is not known here.")
+	if there := t.n.there[module]; there != nil {
+		return there.RoundTrip(r)
 	}
-	r.URL.Scheme, r.URL.Host, r.Host = base.Scheme, base.Host, base.Host
-	if r.URL.RawPath != "" {
-		r.URL.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + r.URL.RawPath
-	}
-	r.URL.Path = strings.TrimSuffix(base.Path, "/") + r.URL.Path
-	resp, err := t.n.wire.RoundTrip(r)
-	if err != nil && r.Context().Err() == nil {
-		err = away(module).Because(err)
-	}
-	if resp != nil {
-		resp.Request.URL.Host = module // for messages: the module's name, not an address
-	}
-	return resp, err
+	return nil, problem.Unavailable.New("dependency-unavailable", "The module "+module+" is not known here.")
 }
 
 // bare is a context with its parent's end and none of its values: chi keeps routing state there, and a caller's principal must not

@@ -5,7 +5,6 @@ package telemetry
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -23,7 +22,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Config says what to name the program and where to send things. The exporters read the other OTEL_EXPORTER_OTLP_* variables themselves.
@@ -111,22 +109,3 @@ func (q *quietly) Handle(err error) {
 		q.log.Warn("telemetry", "error", err)
 	}
 }
-
-// NewLog writes JSON lines that carry the trace and span they were written in. A slog.LevelVar is a level that changes.
-func NewLog(w io.Writer, level slog.Leveler, attrs ...slog.Attr) *slog.Logger {
-	return slog.New(&traced{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).WithAttrs(attrs)})
-}
-
-type traced struct{ slog.Handler }
-
-func (h *traced) Handle(ctx context.Context, r slog.Record) error {
-	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
-		r.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h *traced) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &traced{h.Handler.WithAttrs(attrs)}
-}
-func (h *traced) WithGroup(name string) slog.Handler { return &traced{h.Handler.WithGroup(name)} }

@@ -1,0 +1,232 @@
+package httpserver_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"example.com/groundwork/pkg/gather"
+	"example.com/groundwork/pkg/httpserver"
+)
+
+const busyContract = `
+openapi: 3.0.3
+info: {title: busy, version: 1.0.0}
+security: []
+paths:
+  /v1/work: {get: {responses: {default: {description: whatever}}}}
+  /v1/quick: {get: {responses: {default: {description: whatever}}}}
+`
+
+// busy is a program that does work at so many places, one after the other, each in a time of its own.
+func busy(t *testing.T, overload *httpserver.Overload, places int, each time.Duration) http.Handler {
+	t.Helper()
+	place := make(chan struct{}, places)
+	return router(t, overload, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case place <- struct{}{}:
+			defer func() { <-place }()
+			time.Sleep(each)
+		case <-r.Context().Done():
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+}
+
+func router(t *testing.T, overload *httpserver.Overload, work http.HandlerFunc) http.Handler {
+	t.Helper()
+	router := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.DiscardHandler), Timeout: 15 * time.Second})
+	err := httpserver.Guard{Overload: overload, Module: "busy"}.Mount(router, func(r chi.Router) {
+		r.Get("/v1/work", work)
+		r.Get("/v1/quick", func(http.ResponseWriter, *http.Request) {})
+	}, []byte(busyContract))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return router
+}
+
+// offer sends so many requests a second for a while, whatever is answered, and reports how many a second are done in the second half, how long
+// each of those took, and how many were sent away.
+func offer(h http.Handler, perSecond int, while time.Duration) (done float64, took []time.Duration, away int) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	began := time.Now()
+	for range int(while.Seconds() * float64(perSecond)) {
+		all.Go(func() {
+			sent := time.Now()
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/work", nil))
+			at := time.Since(began)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case at < while/2 || at >= while:
+			case w.Code == http.StatusOK:
+				done++
+				took = append(took, time.Since(sent))
+			case w.Header().Get("Retry-After") == "1" && strings.Contains(w.Body.String(), "overloaded"):
+				away++
+			}
+		})
+		time.Sleep(time.Second / time.Duration(perSecond))
+	}
+	all.Wait()
+	slices.Sort(took)
+	return done / (while / 2).Seconds(), took, away
+}
+
+// Time stands still while anything is done here, so what is counted is the same on any machine.
+func TestFiveTimesWhatCanBeCarriedChangesLittle(t *testing.T) {
+	t.Parallel()
+	const carried = 250 // a second: 10 places, 40 ms each
+	for _, c := range []struct {
+		times   int
+		limited bool
+	}{{1, true}, {2, true}, {5, true}, {5, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			var overload *httpserver.Overload
+			if c.limited {
+				var err error
+				if overload, err = httpserver.NewOverload(time.Second, 10); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done, took, away := offer(busy(t, overload, 10, 40*time.Millisecond), c.times*carried, 20*time.Second)
+			var late time.Duration
+			if len(took) > 0 {
+				late = took[len(took)*99/100]
+			}
+			t.Logf("%d× offered, limited: %t: %.0f/s done of %d/s, 99 of 100 within %s, %d sent away", c.times, c.limited, done, carried, late, away)
+			inTime := done >= 0.9*carried && late <= 1500*time.Millisecond
+			if inTime != c.limited {
+				t.Errorf("is it in time? %t", inTime)
+			}
+		})
+	}
+}
+
+// What takes long by itself, as batches in a slow database do, is not held to fewer than there is room for.
+func TestWhatIsSlowByItselfIsDone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		overload, err := httpserver.NewOverload(time.Second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const carried = 100 // a second: 160 places, 1.6 s each
+		done, took, _ := offer(busy(t, overload, 160, 1600*time.Millisecond), 5*carried, time.Minute)
+		late := took[len(took)*99/100]
+		t.Logf("%.0f/s done of %d/s, 99 of 100 within %s", done, carried, late)
+		if done < 0.9*carried || late > 7500*time.Millisecond {
+			t.Errorf("%.0f/s are done of %d/s, 99 of 100 within %s", done, carried, late)
+		}
+	})
+}
+
+// Batches take as long for one as for many, and those that wait for the next take longer.
+func TestBatchesAreFilled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		overload, err := httpserver.NewOverload(time.Second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches := gather.New("batch", gather.Limits{Batches: 2, Size: 64, Waiting: 1024, Time: time.Minute}, func(_ context.Context, all []int) []int {
+			time.Sleep(800 * time.Millisecond)
+			return all
+		})
+		const carried = 160 // a second: twice 64 in 0.8 s
+		done, took, _ := offer(router(t, overload, func(w http.ResponseWriter, r *http.Request) {
+			if _, err := batches.Do(r.Context(), 1); err != nil {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}), 5*carried, 40*time.Second)
+		late := took[len(took)*99/100]
+		t.Logf("%.0f/s done of %d/s, 99 of 100 within %s", done, carried, late)
+		if done < 0.8*carried || late > 5*time.Second {
+			t.Errorf("%.0f/s are done of %d/s, 99 of 100 within %s", done, carried, late)
+		}
+	})
+}
+
+func TestWhatIsQuickIsNotSentAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		overload, err := httpserver.NewOverload(time.Second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := busy(t, overload, 10_000, 100*time.Millisecond)
+		if _, _, away := offer(h, 2000, 10*time.Second); away != 0 { // 200 at once
+			t.Errorf("%d are sent away of what the program can do", away)
+		}
+		if done, _, _ := offer(h, 8000, 10*time.Second); done < 7900 { // 800 at once: it finds out
+			t.Errorf("%.0f/s are done of 8000/s that could be", done)
+		}
+	})
+}
+
+func TestOneBusyOperationTakesNothingFromAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		overload, err := httpserver.NewOverload(time.Second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := busy(t, overload, 1, time.Hour) // it hangs, until its requests' time is up
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v1/work", nil)) })
+		}
+		synctest.Wait()
+		for path, want := range map[string]int{"/v1/work": http.StatusServiceUnavailable, "/v1/quick": http.StatusOK} {
+			w := httptest.NewRecorder()
+			began := time.Now()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			if w.Code != want || time.Since(began) > 0 {
+				t.Errorf("%s is answered %d after %s", path, w.Code, time.Since(began))
+			}
+		}
+		all.Wait() // an hour of its time
+	})
+}
+
+// Whoever has not sent all of a request has no place yet.
+func TestASlowSenderTakesNoPlace(t *testing.T) {
+	t.Parallel()
+	overload, err := httpserver.NewOverload(time.Second, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(_ *httpserver.Options, g *httpserver.Guard) { g.Overload = overload })
+	for range 300 {
+		conn, err := net.Dial("tcp", w.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "POST /v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer writer\r\nIdempotency-Key: k\r\n"+
+			"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+		line, err := bufio.NewReader(conn).ReadString('\n') // which comes when somebody reads the body
+		if err != nil || !strings.Contains(line, "100") {
+			t.Fatalf("%q %v", line, err)
+		}
+	}
+	resp, body := w.send(t, "POST /v1/things", `{"name":"a"}`, "Authorization: Bearer writer", "Idempotency-Key: k", "Content-Type: application/json")
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("beside those who are slow: %d %s", resp.StatusCode, body)
+	}
+}

@@ -1,0 +1,109 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/bulkhead"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+const (
+	callsAtOnce = 64                     // to one module; more would only wait where it is slow
+	placeWait   = time.Second            // for one of these places
+	tries       = 3                      // of a call that may be repeated and got no answer
+	pause       = 50 * time.Millisecond  // before the second one, give or take half; twice as long before the third
+	longest     = 500 * time.Millisecond // such a pause
+	failures    = 5                      // of the last calls that got no answer,
+	ofCalls     = 10                     // so many, and nobody calls any more,
+	rest        = time.Second            // but for one call after this time, by which it is seen that the module is back
+)
+
+// there is a module that answers elsewhere. It may be away, or slow, and then only those who need it notice: a call without an answer is tried
+// again when it may be, a module that gives none is left alone for a second, and no more than so many wait for it.
+type there struct {
+	name        string
+	address     *url.URL
+	wire        http.RoundTripper
+	once, again failsafe.Executor[*http.Response]
+}
+
+func newThere(name string, address *url.URL, wire http.RoundTripper) *there {
+	// Whoever leaves says nothing about the module; whose time is up does.
+	unanswered := func(resp *http.Response, err error) bool {
+		return err != nil && !errors.Is(err, context.Canceled) || resp != nil && slices.Contains(fromGateways, resp.StatusCode)
+	}
+	breaker := circuitbreaker.NewBuilder[*http.Response]().HandleIf(unanswered).
+		WithFailureThresholdRatio(failures, ofCalls).WithDelay(rest).WithSuccessThreshold(1).Build()
+	places := bulkhead.NewBuilder[*http.Response](callsAtOnce).WithMaxWaitTime(placeWait).Build()
+	retry := retrypolicy.NewBuilder[*http.Response]().
+		HandleIf(func(_ *http.Response, err error) bool { return err != nil }).
+		AbortOnErrors(context.Canceled, context.DeadlineExceeded, circuitbreaker.ErrOpen, bulkhead.ErrFull).
+		WithMaxAttempts(tries).WithBackoff(pause, longest).WithJitterFactor(0.5).ReturnLastFailure().Build()
+	meter := otel.Meter("example.com/groundwork/pkg/peer")
+	_, _ = meter.Int64ObservableGauge("peer.left.alone", metric.WithDescription("1 while a module elsewhere is not called, because it does not answer."), // a constant name
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			var open int64
+			if !breaker.IsClosed() {
+				open = 1
+			}
+			o.Observe(open, metric.WithAttributes(attribute.String("peer", name)))
+			return nil
+		}))
+	return &there{name, address, wire, failsafe.With[*http.Response](breaker, places), failsafe.With[*http.Response](retry, breaker, places)}
+}
+
+// fromGateways are the answers of what stands before a module that gives none.
+var fromGateways = []int{http.StatusBadGateway, http.StatusGatewayTimeout}
+
+// repeatable reports whether a request does no more when it arrives twice (RFC 9110, section 9.2.2, and our own keys).
+func repeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
+	default:
+		if r.Header.Get("Idempotency-Key") == "" {
+			return false
+		}
+	}
+	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+}
+
+// RoundTrip sends a request, which is the caller's own copy, to the module.
+func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.URL.Scheme, r.URL.Host, r.Host = t.address.Scheme, t.address.Host, t.address.Host
+	if r.URL.RawPath != "" {
+		r.URL.RawPath = strings.TrimSuffix(t.address.EscapedPath(), "/") + r.URL.RawPath
+	}
+	r.URL.Path = strings.TrimSuffix(t.address.Path, "/") + r.URL.Path
+	how := t.once
+	if repeatable(r) {
+		how = t.again
+	}
+	resp, err := how.WithContext(r.Context()).GetWithExecution(func(e failsafe.Execution[*http.Response]) (*http.Response, error) {
+		if e.IsRetry() && r.GetBody != nil {
+			body, err := r.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			r.Body = body
+		}
+		return t.wire.RoundTrip(r)
+	})
+	if err != nil && r.Context().Err() == nil {
+		err = away(t.name).Because(err)
+	}
+	if resp != nil {
+		resp.Request.URL.Host = t.name // for messages: the module's name, not an address
+	}
+	return resp, err
+}

@@ -1,0 +1,67 @@
+package telemetry_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/groundwork/pkg/telemetry"
+)
+
+// disk is one that can hang.
+type disk struct {
+	mu   sync.Mutex
+	hung chan struct{}
+	text strings.Builder
+}
+
+func (d *disk) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	hung := d.hung
+	d.mu.Unlock()
+	if hung != nil {
+		<-hung
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.text.Write(p)
+}
+
+func (d *disk) set(hung chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hung = hung
+}
+
+func TestALogThatHangsHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	var d disk
+	l := telemetry.NewLines(&d)
+	say := func(from, to int) {
+		for i := from; i < to; i++ {
+			fmt.Fprintf(l, "line %d\n", i)
+		}
+	}
+	say(0, 10)
+	l.Flush(10 * time.Second)
+	if n := strings.Count(d.text.String(), "\n"); n != 10 || !strings.HasPrefix(d.text.String(), "line 0\nline 1\n") {
+		t.Errorf("it holds %q", d.text.String())
+	}
+	hung := make(chan struct{})
+	d.set(hung)
+	say(10, 10_010) // nobody waits, or this would not end
+	l.Flush(50 * time.Millisecond)
+	d.set(nil)
+	close(hung)
+	l.Flush(10 * time.Second)
+	say(10_010, 10_011)
+	l.Flush(10 * time.Second)
+	var lost int
+	_, after, found := strings.Cut(d.text.String(), `"lines of the log were lost","lines":`)
+	_, _ = fmt.Sscan(after, &lost)
+	if written := strings.Count(d.text.String(), "line "); !found || lost < 1000 || written+lost != 10_011 || !strings.HasSuffix(d.text.String(), "line 10010\n") {
+		t.Errorf("%d are written and %d are said to be lost", written, lost)
+	}
+}
