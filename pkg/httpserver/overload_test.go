@@ -104,7 +104,7 @@ func TestFiveTimesWhatCanBeCarriedChangesLittle(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			done, took, away := offer(busy(t, overload, 10, 40*time.Millisecond), c.times*carried, 20*time.Second)
+			done, took, away := offer(busy(t, overload, 10, 40*time.Millisecond), c.times*carried, 12*time.Second)
 			var late time.Duration
 			if len(took) > 0 {
 				late = took[len(took)*99/100]
@@ -170,10 +170,10 @@ func TestWhatIsQuickIsNotSentAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := busy(t, overload, 10_000, 100*time.Millisecond)
-		if _, _, away := offer(h, 2000, 10*time.Second); away != 0 { // 200 at once
+		if _, _, away := offer(h, 2000, 2*time.Second); away != 0 { // 200 at once
 			t.Errorf("%d are sent away of what the program can do", away)
 		}
-		if done, _, _ := offer(h, 8000, 10*time.Second); done < 7900 { // 800 at once: it finds out
+		if done, _, _ := offer(h, 8000, 4*time.Second); done < 7900 { // 800 at once: it finds out
 			t.Errorf("%.0f/s are done of 8000/s that could be", done)
 		}
 	})
@@ -217,7 +217,7 @@ func TestASlowSenderTakesNoPlace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		_, _ = io.WriteString(conn, "POST /v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer writer\r\nIdempotency-Key: k\r\n"+
 			"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
 		line, err := bufio.NewReader(conn).ReadString('\n') // which comes when somebody reads the body

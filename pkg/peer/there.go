@@ -35,19 +35,19 @@ type there struct {
 	name        string
 	address     *url.URL
 	wire        http.RoundTripper
-	once, again failsafe.Executor[*http.Response]
+	once, again failsafe.Executor[int] // whose results are statuses
 }
 
 func newThere(name string, address *url.URL, wire http.RoundTripper) *there {
 	// Whoever leaves says nothing about the module; whose time is up does.
-	unanswered := func(resp *http.Response, err error) bool {
-		return err != nil && !errors.Is(err, context.Canceled) || resp != nil && slices.Contains(fromGateways, resp.StatusCode)
+	unanswered := func(status int, err error) bool {
+		return err != nil && !errors.Is(err, context.Canceled) || slices.Contains(fromGateways, status)
 	}
-	breaker := circuitbreaker.NewBuilder[*http.Response]().HandleIf(unanswered).
+	breaker := circuitbreaker.NewBuilder[int]().HandleIf(unanswered).
 		WithFailureThresholdRatio(failures, ofCalls).WithDelay(rest).WithSuccessThreshold(1).Build()
-	places := bulkhead.NewBuilder[*http.Response](callsAtOnce).WithMaxWaitTime(placeWait).Build()
-	retry := retrypolicy.NewBuilder[*http.Response]().
-		HandleIf(func(_ *http.Response, err error) bool { return err != nil }).
+	places := bulkhead.NewBuilder[int](callsAtOnce).WithMaxWaitTime(placeWait).Build()
+	retry := retrypolicy.NewBuilder[int]().
+		HandleIf(func(_ int, err error) bool { return err != nil }).
 		AbortOnErrors(context.Canceled, context.DeadlineExceeded, circuitbreaker.ErrOpen, bulkhead.ErrFull).
 		WithMaxAttempts(tries).WithBackoff(pause, longest).WithJitterFactor(0.5).ReturnLastFailure().Build()
 	meter := otel.Meter("example.com/groundwork/pkg/peer")
@@ -60,7 +60,7 @@ func newThere(name string, address *url.URL, wire http.RoundTripper) *there {
 			o.Observe(open, metric.WithAttributes(attribute.String("peer", name)))
 			return nil
 		}))
-	return &there{name, address, wire, failsafe.With[*http.Response](breaker, places), failsafe.With[*http.Response](retry, breaker, places)}
+	return &there{name, address, wire, failsafe.With[int](breaker, places), failsafe.With[int](retry, breaker, places)}
 }
 
 // fromGateways are the answers of what stands before a module that gives none.
@@ -89,15 +89,17 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 	if repeatable(r) {
 		how = t.again
 	}
-	resp, err := how.WithContext(r.Context()).GetWithExecution(func(e failsafe.Execution[*http.Response]) (*http.Response, error) {
+	var resp *http.Response
+	_, err := how.WithContext(r.Context()).GetWithExecution(func(e failsafe.Execution[int]) (status int, err error) {
 		if e.IsRetry() && r.GetBody != nil {
-			body, err := r.GetBody()
-			if err != nil {
-				return nil, err
+			if r.Body, err = r.GetBody(); err != nil {
+				return 0, err
 			}
-			r.Body = body
 		}
-		return t.wire.RoundTrip(r)
+		if resp, err = t.wire.RoundTrip(r); err != nil { //nolint:bodyclose // whoever has called does
+			return 0, err
+		}
+		return resp.StatusCode, nil
 	})
 	if err != nil && r.Context().Err() == nil {
 		err = away(t.name).Because(err)
