@@ -39,6 +39,7 @@ type Limiter interface {
 type Guard struct {
 	Verifier Verifier
 	Limiter  Limiter // nil: no limit
+	Module   string  // whose contracts these are, in metrics
 }
 
 // Mount lets routes add a module's handlers to r, behind its contracts, one for each version: by the time a handler runs, the caller is
@@ -67,7 +68,7 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := request.From(r.Context())
-		info.Pattern = chi.RouteContext(r.Context()).RoutePattern()
+		info.Module, info.Pattern = g.Module, chi.RouteContext(r.Context()).RoutePattern()
 		method := r.Method
 		if method == http.MethodHead { // the answer of GET, without its body
 			method = http.MethodGet

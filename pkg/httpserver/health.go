@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 )
 
 // Check is one thing that the process needs. Name it as an operator would.
@@ -36,8 +40,40 @@ const (
 	healthTimeout = 500 * time.Millisecond // of all checks together
 )
 
-// NewHealth makes a Health of these checks. Why one fails is for the log, once each time it begins to.
-func NewHealth(log *slog.Logger, checks ...Check) *Health { return &Health{log: log, checks: checks} }
+// NewHealth makes a Health of these checks. Why one fails is for the log, once each time it begins to; that it does is in the metrics, too.
+func NewHealth(log *slog.Logger, checks ...Check) *Health {
+	h := &Health{log: log, checks: checks}
+	if err := h.watch(); err != nil { // constant names
+		panic(err)
+	}
+	return h
+}
+
+// watch adds to the metrics what /readyz answers.
+func (h *Health) watch() error {
+	m := otel.Meter("example.com/groundwork/pkg/httpserver")
+	ready, err := m.Int64ObservableGauge("health.ready", metric.WithDescription("1 when the process may get requests, else 0."))
+	check, err2 := m.Int64ObservableGauge("health.check", metric.WithDescription("1 when what the process needs is there, else 0."))
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	_, err = m.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		is, results := h.ask(ctx)
+		o.ObserveInt64(ready, one(is && !h.draining.Load()))
+		for name, result := range results {
+			o.ObserveInt64(check, one(result == "ok"), metric.WithAttributes(attribute.String("check", name)))
+		}
+		return nil
+	}, ready, check)
+	return err
+}
+
+func one(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
 
 // Drain makes the process unready for good.
 func (h *Health) Drain() { h.draining.Store(true) }
