@@ -73,7 +73,7 @@ func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*a
 	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: rand.Text()}
 	var err error
 	for _, m := range here {
-		if a.pools[m], err = postgres.Open(ctx, c.databaseURLs[m], int32(c.databaseMaxConns)); err != nil {
+		if a.pools[m], err = postgres.Open(ctx, m, c.databaseURLs[m], int32(c.databaseMaxConns)); err != nil {
 			return nil, fmt.Errorf("%s_DATABASE_URL: %w", strings.ToUpper(m), err)
 		}
 	}

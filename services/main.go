@@ -206,3 +206,15 @@ func version() string {
 	}
 	return "development"
 }
+
+// revision is the commit that was built, when it was built in its repository.
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}

@@ -59,7 +59,7 @@ func (a *app) level(w http.ResponseWriter, r *http.Request) {
 // serve runs the modules until ctx ends, and then stops in an order that loses nothing.
 func serve(ctx context.Context, c *config, log *slog.Logger, modules []string) error {
 	signals := telemetry.Start(ctx, telemetry.Config{
-		Service: "groundwork", Version: version(), Environment: c.environment,
+		Service: "groundwork", Version: version(), Revision: revision(), Environment: c.environment,
 		Traces: c.pushTraces, Metrics: c.pushMetrics, Sample: c.traceSample, Log: log,
 	})
 	log.Info("telemetry", "push_traces", c.pushTraces, "push_metrics", c.pushMetrics)

@@ -40,11 +40,11 @@ func Connect(url string) (*redis.Client, error) {
 	logging.Disable() // the breaker tells once what the library tells for every connection
 
 	client := redis.NewClient(o)
-	client.AddHook(&breaker{})
-	if err := errors.Join(
+	duration, err := watch(client, int64(o.MaxActiveConns))
+	client.AddHook(&breaker{duration: duration})
+	if err := errors.Join(err,
 		// A statement holds keys and values, and those are people's.
 		redisotel.InstrumentTracing(client, redisotel.WithDBStatement(false), redisotel.WithCallerEnabled(false)),
-		redisotel.InstrumentMetrics(client, redisotel.WithSemConvCompliantMetrics(true)),
 	); err != nil {
 		return nil, errors.Join(fmt.Errorf("measure Redis: %w", err), client.Close())
 	}
@@ -58,6 +58,7 @@ var ErrAway = errors.New("redis is away")
 // wanted it.
 type breaker struct {
 	awayUntil atomic.Int64 // nanoseconds; 0 while Redis answers
+	duration  *duration
 }
 
 type admitted struct{}
@@ -73,9 +74,13 @@ func (b *breaker) do(ctx context.Context, command func(ctx context.Context) erro
 	}
 	bounded, cancel := context.WithTimeout(context.WithValue(ctx, admitted{}, true), patience)
 	defer cancel()
+	began := time.Now()
 	err := command(bounded)
-	switch answer := redis.Error(nil); {
-	case err == nil, errors.As(err, &answer): // also redis.Nil, and what Redis refuses
+	answer := redis.Error(nil)
+	answered := err == nil || errors.As(err, &answer) // also redis.Nil, and what Redis refuses
+	b.duration.record(ctx, time.Since(began), answered)
+	switch {
+	case answered:
 		if b.awayUntil.Swap(0) != 0 {
 			slog.InfoContext(ctx, "redis answers again")
 		}

@@ -37,6 +37,7 @@ type Group[In, Out any] struct {
 	limits Limits
 	work   func(ctx context.Context, batch []In) []Out
 	tracer trace.Tracer
+	*measured
 
 	mu      sync.Mutex
 	waiting []*Call[In, Out]
@@ -54,9 +55,15 @@ type Call[In, Out any] struct {
 	err  error // the work failed as a whole
 }
 
-// New makes a group whose batches are spans of that name.
+// New makes a group whose batches are spans, and in the metrics a group, of that name.
 func New[In, Out any](name string, limits Limits, work func(ctx context.Context, batch []In) []Out) *Group[In, Out] {
-	return &Group[In, Out]{name: name, limits: limits, work: work, tracer: otel.Tracer("gather")}
+	g := &Group[In, Out]{name: name, limits: limits, work: work, tracer: otel.Tracer("gather")}
+	g.measured = newMeasured(name, limits.Waiting, func() int {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.waiting)
+	})
+	return g
 }
 
 // Do has something done and returns what became of it: ErrFull, why ctx ended if that is before the end, or that the work has failed as a whole.
@@ -74,6 +81,7 @@ func (g *Group[In, Out]) Begin(ctx context.Context, in In) (*Call[In, Out], erro
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.waiting) == g.limits.Waiting {
+		g.refused.Add(ctx, 1, g.group)
 		return nil, ErrFull
 	}
 	g.waiting = append(g.waiting, c)
@@ -166,5 +174,7 @@ func (g *Group[In, Out]) one(batch []*Call[In, Out]) (outs []Out, err error) {
 			trace.WithLinks(links...), trace.WithAttributes(attribute.Int("batch.size", len(batch))))
 		defer span.End()
 	}
+	began := time.Now()
+	defer func() { g.batch(ctx, len(batch), time.Since(began)) }()
 	return g.work(ctx, ins), nil
 }

@@ -75,7 +75,7 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := request.From(r.Context())
-		info.Pattern = chi.RouteContext(r.Context()).RoutePattern()
+		info.Module, info.Pattern = g.Module, chi.RouteContext(r.Context()).RoutePattern()
 		method := r.Method
 		if method == http.MethodHead { // the answer of GET, without its body
 			method = http.MethodGet

@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -11,6 +12,9 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 )
 
 // Check is one thing that the process needs. Name it as an operator would.
@@ -38,12 +42,42 @@ const (
 	healthTimeout = 500 * time.Millisecond // of all checks together
 )
 
-// NewHealth makes a Health of these checks. Why one fails is for the log, once each time it begins to.
+// NewHealth makes a Health of these checks. Why one fails is for the log, once each time it begins to; that it does is in the metrics, too.
 //
 // A process that begins without something critical is not ready: its settings may be wrong, or its schema behind. One that loses it later goes on
 // with the rest, and what needs it is answered 503: a module's database takes nothing from the other modules.
 func NewHealth(log *slog.Logger, checks ...Check) *Health {
-	return &Health{log: log, checks: checks, been: map[string]bool{}}
+	h := &Health{log: log, checks: checks, been: map[string]bool{}}
+	if err := h.watch(); err != nil { // constant names
+		panic(err)
+	}
+	return h
+}
+
+// watch adds to the metrics what /readyz answers.
+func (h *Health) watch() error {
+	m := otel.Meter("example.com/groundwork/pkg/httpserver")
+	ready, err := m.Int64ObservableGauge("health.ready", metric.WithDescription("1 when the process may get requests, else 0."))
+	check, err2 := m.Int64ObservableGauge("health.check", metric.WithDescription("1 when what the process needs is there, else 0."))
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	_, err = m.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		is, results := h.ask(ctx)
+		o.ObserveInt64(ready, one(is && !h.draining.Load()))
+		for name, result := range results {
+			o.ObserveInt64(check, one(result == "ok"), metric.WithAttributes(attribute.String("check", name)))
+		}
+		return nil
+	}, ready, check)
+	return err
+}
+
+func one(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // Drain makes the process unready for good.

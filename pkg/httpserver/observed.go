@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,8 +23,8 @@ import (
 	"example.com/groundwork/pkg/request"
 )
 
-// observed gives each request a name, makes it a span that continues the caller's trace, measures it (http.server.request.duration), and tells it
-// once in the log, where its story ends. All are named by the route's pattern, which is known only when the router is done: a path alone would be
+// observed gives each request a name, makes it a span that continues the caller's trace, measures it (http.server.request.duration, and
+// http.server.active_requests while it lasts), and tells it once in the log, where its story ends. All are named by the route's pattern, which is known only when the router is done: a path alone would be
 // a series each.
 //
 // It is our own because it is on the way of every request: otelhttp measures sizes as well, and was an eighth of reading an account.
@@ -31,13 +32,15 @@ type observed struct {
 	log      *slog.Logger
 	tracer   trace.Tracer
 	duration metric.Float64Histogram
+	active   metric.Int64UpDownCounter
 	labels   sync.Map // of what has been measured: series to []metric.RecordOption
+	methods  map[string][]metric.AddOption
 }
 
 // series is what a measurement is told apart by. Each part has few values, whatever callers make up.
 type series struct {
-	method, route string
-	status        int
+	method, module, route string
+	status                int
 }
 
 func newObserved(log *slog.Logger) (*observed, error) {
@@ -46,7 +49,16 @@ func newObserved(log *slog.Logger) (*observed, error) {
 	duration, err := otel.Meter(name).Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of HTTP server requests."),
 		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10))
-	return &observed{log: log, tracer: otel.Tracer(name), duration: duration}, err
+	if err != nil {
+		return nil, err
+	}
+	active, err := otel.Meter(name).Int64UpDownCounter("http.server.active_requests", metric.WithUnit("{request}"),
+		metric.WithDescription("Number of active HTTP server requests."))
+	o := &observed{log: log, tracer: otel.Tracer(name), duration: duration, active: active, methods: map[string][]metric.AddOption{}}
+	for _, m := range append([]string{"HTTP"}, methods...) {
+		o.methods[m] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("http.request.method", m), attribute.String("url.scheme", "http")))}
+	}
+	return o, err
 }
 
 var asServer = trace.WithSpanKind(trace.SpanKindServer)
@@ -68,13 +80,15 @@ func (o *observed) around(next http.Handler) http.Handler {
 				ctx = otel.GetTextMapPropagator().Extract(ctx, propagation.HeaderCarrier(r.Header))
 			}
 			ctx, span = o.tracer.Start(ctx, method(r.Method), asServer)
+			o.active.Add(ctx, 1, o.methods[method(r.Method)]...)
 		}
 		r = r.WithContext(request.With(ctx, info))
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() { // also when it hangs up
 			took, route, status := time.Since(info.Started), route(r), cmp.Or(ww.Status(), http.StatusOK)
 			if span != nil {
-				o.measure(r, series{method(r.Method), route, status}, took)
+				o.active.Add(r.Context(), -1, o.methods[method(info.Method)]...)
+				o.measure(r, series{method(r.Method), info.Module, route, status}, took)
 				finish(span, info, route, status)
 			}
 			o.tell(r, ww, info, route, took)
@@ -91,6 +105,9 @@ func (o *observed) measure(r *http.Request, s series, took time.Duration) {
 		}
 		if s.route != "" {
 			attributes = append(attributes, attribute.String("http.route", s.route))
+		}
+		if s.module != "" {
+			attributes = append(attributes, attribute.String("module", s.module))
 		}
 		if s.status >= 500 {
 			attributes = append(attributes, attribute.String("error.type", strconv.Itoa(s.status)))
@@ -144,12 +161,13 @@ func (o *observed) tell(r *http.Request, ww middleware.WrapResponseWriter, info 
 
 // method is the request's method when it is a known one: anything else would be a series each.
 func method(m string) string {
-	switch m {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	if slices.Contains(methods, m) {
 		return m
 	}
 	return "HTTP"
 }
+
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // route is the pattern that answered, or "" when none did.
 func route(r *http.Request) string {

@@ -5,6 +5,7 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -19,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -54,12 +56,16 @@ func (q *Queue) Every(every time.Duration, do func(ctx context.Context)) {
 
 // New makes the queue in the module's schema. It works nothing before Start.
 func New(db *pgxpool.Pool, schema string, log *slog.Logger, kinds *river.Workers, periodic ...*river.PeriodicJob) (*Queue, error) {
+	duration, err := newDuration()
+	if err = errors.Join(err, watch(db, schema)); err != nil {
+		return nil, fmt.Errorf("measure the jobs of %s: %w", schema, err)
+	}
 	client, err := river.NewClient(riverpgxv5.New(db), &river.Config{
 		Schema:               schema,
 		Workers:              kinds,
 		PeriodicJobs:         periodic,
 		Queues:               map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
-		Middleware:           []rivertype.Middleware{&traced{schema: schema, log: log}},
+		Middleware:           []rivertype.Middleware{&traced{schema: schema, log: log, duration: duration}},
 		Logger:               slog.New(warnings{log.Handler()}),
 		JobTimeout:           timeout,
 		RescueStuckJobsAfter: rescue,
@@ -115,11 +121,12 @@ func (q *Queue) Stop(ctx context.Context) error {
 	return q.client.Stop(ctx)
 }
 
-// traced lets a job go on in the trace of the request that enqueued it, and logs each try once, where it ends.
+// traced lets a job go on in the trace of the request that enqueued it, and measures and logs each try once, where it ends.
 type traced struct {
 	river.MiddlewareDefaults
-	schema string
-	log    *slog.Logger
+	schema   string
+	log      *slog.Logger
+	duration metric.Float64Histogram
 }
 
 const metadataKey = "trace"
@@ -159,17 +166,20 @@ func (t *traced) Work(ctx context.Context, job *rivertype.JobRow, do func(contex
 	defer span.End()
 	began := time.Now()
 	err := whole(ctx, do)
-	level := slog.LevelInfo
+	took := time.Since(began)
+	level, outcome := slog.LevelInfo, "done"
 	if err != nil {
-		level = slog.LevelWarn
+		level, outcome = slog.LevelWarn, "again"
 		if job.Attempt >= job.MaxAttempts {
-			level = slog.LevelError // nobody tries it again: a person has to look
+			level, outcome = slog.LevelError, "given-up" // nobody tries it again: a person has to look
 		}
 		span.SetStatus(codes.Error, "the try failed")
 	}
+	t.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
+		attribute.String("module", t.schema), attribute.String("kind", job.Kind), attribute.String("outcome", outcome)))
 	attrs := []slog.Attr{
 		slog.String("module", t.schema), slog.String("kind", job.Kind), slog.Int64("job", job.ID), slog.Int("attempt", job.Attempt),
-		slog.Float64("ms", float64(time.Since(began).Microseconds())/1000),
+		slog.Float64("ms", float64(took.Microseconds())/1000),
 	}
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))

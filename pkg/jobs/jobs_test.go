@@ -80,7 +80,7 @@ func newWorld(t *testing.T, do func(ctx context.Context, job *river.Job[task]) e
 
 func (w *world) open() *pgxpool.Pool {
 	w.t.Helper()
-	pool, err := postgres.Open(w.t.Context(), w.db.OwnerURL, 10)
+	pool, err := postgres.Open(w.t.Context(), "test", w.db.OwnerURL, 10)
 	if err != nil {
 		w.t.Fatal(err)
 	}

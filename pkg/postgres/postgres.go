@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,9 +28,9 @@ const (
 	pingTimeout    = time.Second     // to see whether one that was idle for a while is still good
 )
 
-// Open makes a pool of at most maxConns connections. It does not wait for the server: a program starts, and says that it is not
+// Open makes a pool of at most maxConns connections, of that name in the metrics. It does not wait for the server: a program starts, and says that it is not
 // ready, while its database is away. statement_timeout, lock_timeout and search_path are the login's own (see migrations).
-func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+func Open(ctx context.Context, name, url string, maxConns int32) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("the database address cannot be read") // without err: it may hold the password
@@ -42,7 +41,11 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	config.MaxConnLifetimeJitter = 5 * time.Minute
 	config.PingTimeout = pingTimeout
 	config.ConnConfig.ConnectTimeout = connectTimeout
-	config.ConnConfig.Tracer = tracer{otelpgx.NewTracer(otelpgx.WithSpanNameFunc(spanName), otelpgx.WithDisableConnectionDetailsInAttributes())}
+	measured, err := newTracer(name)
+	if err != nil {
+		return nil, fmt.Errorf("measure the pool: %w", err)
+	}
+	config.ConnConfig.Tracer = measured
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		pgxuuid.Register(conn.TypeMap()) // without it every UUID goes through reflection
 		return nil
@@ -51,7 +54,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	if err != nil {
 		return nil, fmt.Errorf("open the pool: %w", err)
 	}
-	if err := otelpgx.RecordStats(pool); err != nil {
+	if err := measured.watch(name, pool); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("measure the pool: %w", err)
 	}
@@ -88,20 +91,6 @@ func InTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) erro
 		}
 	}
 	return err
-}
-
-// tracer is otelpgx's, and ends the wait for a connection: a pgxpool asks its tracer for the context to wait with.
-type tracer struct{ *otelpgx.Tracer }
-
-type cancelKey struct{}
-
-func (tracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
-	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
-	return context.WithValue(ctx, cancelKey{}, cancel)
-}
-
-func (tracer) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireEndData) {
-	ctx.Value(cancelKey{}).(context.CancelFunc)()
 }
 
 // Violates reports whether err breaks the named constraint.

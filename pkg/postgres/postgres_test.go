@@ -24,7 +24,7 @@ import (
 
 func open(t testing.TB, address string, maxConns int32) *pgxpool.Pool {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), address, maxConns)
+	pool, err := postgres.Open(t.Context(), "test", address, maxConns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestADatabaseThatIsAwayIsNoReasonNotToStart(t *testing.T) {
 		}
 	}
 	for _, address := range []string{"postgres://u:s3cret@host:port/db", "postgres://u:s3cret@host/db?pool_max_conns=many", "host=x password=s3cret port=y"} {
-		if _, err := postgres.Open(t.Context(), address, 1); err == nil || strings.Contains(err.Error(), "s3cret") {
+		if _, err := postgres.Open(t.Context(), "test", address, 1); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("an address that cannot be read: %v", err)
 		}
 	}

@@ -22,6 +22,7 @@ type Info struct {
 	Client   netip.Addr  // the caller's address; behind a proxy only a configured one is believed
 	Started  time.Time   //
 
+	Module      string // whose contract the route is in; empty until it is known, and for what is in none
 	Pattern     string // the route, such as /v1/accounts/{id}; empty until it is known
 	Body        []byte // raw, before anything decoded it
 	OAuthErrors bool   // errors are answered as RFC 6749 words them, not as RFC 9457

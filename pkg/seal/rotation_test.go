@@ -32,7 +32,7 @@ type registry struct {
 func newRegistry(t *testing.T) *registry {
 	t.Helper()
 	t.Parallel()
-	db, err := postgres.Open(t.Context(), pgtest.NewEmpty(t).OwnerURL, 4)
+	db, err := postgres.Open(t.Context(), "test", pgtest.NewEmpty(t).OwnerURL, 4)
 	if err != nil {
 		t.Fatal(err)
 	}

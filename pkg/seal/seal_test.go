@@ -183,7 +183,7 @@ func TestAnErrorIsNotKept(t *testing.T) {
 
 func TestTwoStartersEndWithOneKeyset(t *testing.T) {
 	t.Parallel()
-	pool, err := postgres.Open(t.Context(), pgtest.NewEmpty(t).OwnerURL, 4)
+	pool, err := postgres.Open(t.Context(), "test", pgtest.NewEmpty(t).OwnerURL, 4)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -26,10 +27,10 @@ import (
 
 // Config says what to name the program and where to send things. The exporters read the other OTEL_EXPORTER_OTLP_* variables themselves.
 type Config struct {
-	Service, Version, Environment string
-	Traces, Metrics               bool    // push them to the collector
-	Sample                        float64 // the share of traces that begin here and are kept, 0 to 1
-	Log                           *slog.Logger
+	Service, Version, Revision, Environment string
+	Traces, Metrics                         bool    // push them to the collector
+	Sample                                  float64 // the share of traces that begin here and are kept, 0 to 1
+	Log                                     *slog.Logger
 }
 
 // Telemetry is what runs until Shutdown.
@@ -46,7 +47,8 @@ func Start(ctx context.Context, c Config) *Telemetry {
 	// Without a schema URL: two of them that differ would be an error, after an upgrade, in production only.
 	about := resource.NewSchemaless(
 		attribute.String("service.name", c.Service), attribute.String("service.version", c.Version),
-		attribute.String("deployment.environment.name", c.Environment))
+		attribute.String("vcs.ref.head.revision", c.Revision), attribute.String("deployment.environment.name", c.Environment),
+		attribute.String("service.instance.id", uuid.NewString())) // what two instances push is told apart by it
 
 	// Traces have ids also when nobody collects them: the logs name them.
 	tracing := []sdktrace.TracerProviderOption{sdktrace.WithResource(about), sdktrace.WithSampler(sdktrace.NeverSample())}
@@ -67,7 +69,7 @@ func Start(ctx context.Context, c Config) *Telemetry {
 	t.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	// A label whose values run away fills up at the limit instead of the memory.
 	metering := []metric.Option{metric.WithResource(about), metric.WithCardinalityLimit(2000)}
-	if reader, err := otelprometheus.New(otelprometheus.WithRegisterer(registry)); err != nil {
+	if reader, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo()); err != nil {
 		c.Log.Error("there are no metrics", "error", err)
 	} else {
 		metering = append(metering, metric.WithReader(reader))

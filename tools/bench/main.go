@@ -59,7 +59,7 @@ func main() {
 }
 
 func serveBaselines(ctx context.Context, address string) error {
-	db, err := postgres.Open(ctx, os.Getenv("BENCH_DATABASE_URL"), 32)
+	db, err := postgres.Open(ctx, "bench", os.Getenv("BENCH_DATABASE_URL"), 32)
 	if err != nil {
 		return err
 	}

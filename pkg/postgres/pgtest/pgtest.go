@@ -41,7 +41,7 @@ func (db *DB) URL(module string) string {
 // Pool opens a pool as a module does; it is closed with the test.
 func (db *DB) Pool(module string) *pgxpool.Pool {
 	db.t.Helper()
-	pool, err := postgres.Open(db.t.Context(), db.URL(module), 10)
+	pool, err := postgres.Open(db.t.Context(), module, db.URL(module), 10)
 	if err != nil {
 		db.t.Fatal(err)
 	}
