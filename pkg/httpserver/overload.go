@@ -108,6 +108,7 @@ func (l look) alone(other look) float64 {
 func (o *Overload) watch(module, method, route string) *load {
 	l := &load{of: o, limit: max(startLimit, o.least), since: time.Now(), labels: metric.WithAttributeSet(attribute.NewSet(
 		attribute.String("module", module), attribute.String("http.request.method", method), attribute.String("http.route", route)))}
+	o.shed.Add(context.Background(), 0, l.labels) // that there was none is known as well
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = append(o.all, l)

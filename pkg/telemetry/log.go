@@ -38,8 +38,7 @@ func (h *traced) WithGroup(name string) slog.Handler { return &traced{h.Handler.
 type Lines struct {
 	w     io.Writer
 	queue chan line
-	lost  atomic.Int64
-	count metric.Int64Counter
+	lost  atomic.Int64 // in all
 }
 
 // line is one of a log, or a request to say when everything before it is written.
@@ -53,8 +52,9 @@ const linesWaiting = 8192 // some megabytes
 // NewLines writes to w, each line in one call and one after the other.
 func NewLines(w io.Writer) *Lines {
 	l := &Lines{w: w, queue: make(chan line, linesWaiting)}
-	l.count, _ = otel.Meter("example.com/groundwork/pkg/telemetry").Int64Counter("log.lines.lost", // a constant name
-		metric.WithDescription("Lines of the log that could not be written in time."))
+	_, _ = otel.Meter("example.com/groundwork/pkg/telemetry").Int64ObservableCounter("log.lines.lost", // a constant name
+		metric.WithDescription("Lines of the log that could not be written in time."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error { o.Observe(l.lost.Load()); return nil }))
 	go l.write()
 	return l
 }
@@ -65,14 +65,15 @@ func (l *Lines) Write(p []byte) (int, error) {
 	case l.queue <- line{text: bytes.Clone(p)}:
 	default:
 		l.lost.Add(1)
-		l.count.Add(context.Background(), 1)
 	}
 	return len(p), nil
 }
 
 func (l *Lines) write() {
+	var said int64
 	for next := range l.queue {
-		if n := l.lost.Swap(0); n > 0 {
+		if n := l.lost.Load() - said; n > 0 {
+			said += n
 			_, _ = fmt.Fprintf(l.w, `{"time":%q,"level":"WARN","msg":"lines of the log were lost","lines":%d}`+"\n", time.Now().Format(time.RFC3339Nano), n)
 		}
 		if next.written != nil {
