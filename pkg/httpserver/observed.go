@@ -24,8 +24,8 @@ import (
 )
 
 // observed gives each request a name, makes it a span that continues the caller's trace, measures it (http.server.request.duration, and
-// http.server.active_requests while it lasts), and tells it once in the log, where its story ends. All are named by the route's pattern, which is known only when the router is done: a path alone would be
-// a series each.
+// http.server.active_requests while it lasts), and tells it once in the log, where its story ends. All are named by the route's pattern, which
+// is known only when the router is done: a path alone would be a series each.
 //
 // It is our own because it is on the way of every request: otelhttp measures sizes as well, and was an eighth of reading an account.
 type observed struct {
@@ -33,7 +33,7 @@ type observed struct {
 	tracer   trace.Tracer
 	duration metric.Float64Histogram
 	active   metric.Int64UpDownCounter
-	labels   sync.Map // of what has been measured: series to []metric.RecordOption
+	known    sync.Map // what has been measured: series to *measured
 	methods  map[string][]metric.AddOption
 }
 
@@ -41,6 +41,37 @@ type observed struct {
 type series struct {
 	method, module, route string
 	status                int
+}
+
+// measured is a series that there is.
+type measured struct {
+	labels []metric.RecordOption
+
+	mu     sync.Mutex
+	second int64 // of the clock,
+	told   int   // in which so many of its requests ended
+}
+
+const (
+	toldFully = 100 // requests of a series that have a line in the log in each second;
+	toldFor   = 100 // after them one of so many has, and says so
+)
+
+// tells reports whether the log has a line for one more request, and for how many it stands.
+func (m *measured) tells(second int64) (standsFor int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.second != second {
+		m.second, m.told = second, 0
+	}
+	m.told++
+	switch over := m.told - toldFully; {
+	case over <= 0:
+		return 1
+	case over%toldFor == 0:
+		return toldFor
+	}
+	return 0
 }
 
 func newObserved(log *slog.Logger) (*observed, error) {
@@ -85,20 +116,23 @@ func (o *observed) around(next http.Handler) http.Handler {
 		r = r.WithContext(request.With(ctx, info))
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() { // also when it hangs up
-			took, route, status := time.Since(info.Started), route(r), cmp.Or(ww.Status(), http.StatusOK)
+			took, route, status, standsFor := time.Since(info.Started), route(r), cmp.Or(ww.Status(), http.StatusOK), 1
 			if span != nil {
 				o.active.Add(r.Context(), -1, o.methods[method(info.Method)]...)
-				o.measure(r, series{method(r.Method), info.Module, route, status}, took)
 				finish(span, info, route, status)
+				standsFor = o.measure(r, series{method(r.Method), info.Module, route, status}, took)
 			}
-			o.tell(r, ww, info, route, took)
+			if standsFor > 0 || o.log.Enabled(r.Context(), slog.LevelDebug) {
+				o.tell(r, ww, info, route, took, standsFor)
+			}
 		}()
 		next.ServeHTTP(ww, r)
 	})
 }
 
-func (o *observed) measure(r *http.Request, s series, took time.Duration) {
-	known, ok := o.labels.Load(s)
+// measure counts a request, and reports for how many a line of the log stands, if it has one.
+func (o *observed) measure(r *http.Request, s series, took time.Duration) (standsFor int) {
+	known, ok := o.known.Load(s)
 	if !ok {
 		attributes := []attribute.KeyValue{
 			attribute.String("http.request.method", s.method), attribute.String("url.scheme", "http"), attribute.Int("http.response.status_code", s.status),
@@ -112,9 +146,11 @@ func (o *observed) measure(r *http.Request, s series, took time.Duration) {
 		if s.status >= 500 {
 			attributes = append(attributes, attribute.String("error.type", strconv.Itoa(s.status)))
 		}
-		known, _ = o.labels.LoadOrStore(s, []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))})
+		known, _ = o.known.LoadOrStore(s, &measured{labels: []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}})
 	}
-	o.duration.Record(r.Context(), took.Seconds(), known.([]metric.RecordOption)...)
+	m := known.(*measured)
+	o.duration.Record(r.Context(), took.Seconds(), m.labels...)
+	return m.tells(time.Now().Unix())
 }
 
 func finish(span trace.Span, info *request.Info, route string, status int) {
@@ -127,16 +163,19 @@ func finish(span trace.Span, info *request.Info, route string, status int) {
 		span.SetName(method(info.Method) + " " + route)
 		span.SetAttributes(attribute.String("http.route", route))
 	}
-	if info.Code != "" {
-		span.SetAttributes(attribute.String("code", info.Code))
+	for name, value := range map[string]string{"code": info.Code, "module": info.Module, "caller": info.Caller} { // by which a collector may choose what to keep
+		if value != "" {
+			span.SetAttributes(attribute.String(name, value))
+		}
 	}
 	if status >= 500 {
 		span.SetStatus(codes.Error, "")
 	}
 }
 
-// tell writes the one line of the request.
-func (o *observed) tell(r *http.Request, ww middleware.WrapResponseWriter, info *request.Info, route string, took time.Duration) {
+// tell writes the one line of the request. Its level is that of the outcome: an error is ours, a warning says that there was more to do than
+// could be done.
+func (o *observed) tell(r *http.Request, ww middleware.WrapResponseWriter, info *request.Info, route string, took time.Duration, standsFor int) {
 	level := slog.LevelInfo
 	if quiet(info.Path) || preflight(r) && ww.Status() < 400 {
 		level = slog.LevelDebug
@@ -152,7 +191,13 @@ func (o *observed) tell(r *http.Request, ww middleware.WrapResponseWriter, info 
 	if info.Deprecated { // who has to change before the operation can go
 		attrs = append(attrs, slog.Bool("deprecated", true), slog.String("client", info.ClientID))
 	}
-	if ww.Status() >= 500 || info.Code == "internal" {
+	if standsFor > 1 {
+		attrs = append(attrs, slog.Int("stands_for", standsFor))
+	}
+	switch {
+	case info.Code == "overloaded":
+		level = slog.LevelWarn
+	case ww.Status() >= 500 || info.Code == "internal":
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", info.Err))
 	}

@@ -164,7 +164,7 @@ func TestSpansAndMetricsAreNamedByPattern(t *testing.T) {
 		})
 	})
 	w := &world{log: &book{}, reached: make(chan *request.Info, 10000), gone: make(chan error, 1)}
-	if err := (httpserver.Guard{Verifier: verifier{"reader": {Subject: "reader", Scopes: []string{"things:read"}}}}).Mount(router, w.routes, []byte(contract)); err != nil {
+	if err := (httpserver.Guard{Module: "things", Verifier: verifier{"reader": {Subject: "reader", Scopes: []string{"things:read"}}}}).Mount(router, w.routes, []byte(contract)); err != nil {
 		t.Fatal(err)
 	}
 	httpserver.NewHealth(slog.New(slog.DiscardHandler)).Routes(router)
@@ -172,21 +172,23 @@ func TestSpansAndMetricsAreNamedByPattern(t *testing.T) {
 	t.Cleanup(w.Close)
 
 	ends := 0
-	for _, c := range []struct{ line, span, route string }{
-		{"GET " + thing, "GET /v1/things/{id}", "/v1/things/{id}"},
-		{"GET /v1/things/broken", "GET /v1/things/{id}", "/v1/things/{id}"},
-		{"GET /v1/fails/panic", "GET /v1/fails/{how}", "/v1/fails/{how}"},
-		{"GET /v1/nothing/" + marker, "GET", ""},
-		{"BREW /v1/nothing/" + marker, "HTTP", ""},
+	for _, c := range []struct{ line, span, route, tells string }{ // tells: code, module, caller
+		{"GET " + thing, "GET /v1/things/{id}", "/v1/things/{id}", " things service"},
+		{"GET /v1/things/broken", "GET /v1/things/{id}", "/v1/things/{id}", "invalid-parameter things service"},
+		{"GET /v1/fails/panic", "GET /v1/fails/{how}", "/v1/fails/{how}", "internal things "},
+		{"GET /v1/nothing/" + marker, "GET", "", "not-found  "},
+		{"BREW /v1/nothing/" + marker, "HTTP", "", "not-found  "},
 	} {
 		_, _ = w.send(t, c.line, "", reader)
 		ends++
 		span := s.ended(t, ends)
-		var route string
+		has := map[attribute.Key]string{}
 		for _, a := range span.Attributes() {
-			if a.Key == "http.route" {
-				route = a.Value.AsString()
-			}
+			has[a.Key] = a.Value.AsString()
+		}
+		route := has["http.route"]
+		if tells := has["code"] + " " + has["module"] + " " + has["caller"]; tells != c.tells {
+			t.Errorf("%s: its span tells %q; want %q", c.line, tells, c.tells)
 		}
 		if span.Name() != c.span || route != c.route {
 			t.Errorf("%s is the span %q with the route %q; want %q and %q", c.line, span.Name(), route, c.span, c.route)
