@@ -31,6 +31,7 @@ import (
 	"example.com/groundwork/pkg/postgres"
 	"example.com/groundwork/pkg/ratelimit"
 	"example.com/groundwork/pkg/seal"
+	"example.com/groundwork/pkg/secret"
 )
 
 // modules is the whole backend: of each module its contracts by version, the modules it calls, and how it is made (app_<module>.go).
@@ -65,20 +66,20 @@ type app struct {
 	queues   []*jobs.Queue
 	keys     map[string]keyed // of the modules that have some
 	outside  bool             // somebody else's issuer gives the tokens
-	console  string           // the secret with which a command of this process calls auth
+	console  secret.Text      // the secret with which a command of this process calls auth
 }
 
 // newApp wires the named modules. It does no I/O: what is away is found by the health checks and the first requests.
 func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*app, error) {
-	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: rand.Text()}
+	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: secret.Text(rand.Text())}
 	var err error
 	for _, m := range here {
-		if a.pools[m], err = postgres.Open(ctx, m, c.databaseURLs[m], int32(c.databaseMaxConns)); err != nil {
+		if a.pools[m], err = postgres.Open(ctx, m, c.databaseURLs[m].Reveal(), int32(c.databaseMaxConns)); err != nil {
 			return nil, fmt.Errorf("%s_DATABASE_URL: %w", strings.ToUpper(m), err)
 		}
 	}
 	if c.redisURL != "" {
-		if a.redis, err = cache.Connect(c.redisURL); err != nil {
+		if a.redis, err = cache.Connect(c.redisURL.Reveal()); err != nil {
 			return nil, fmt.Errorf("REDIS_URL: %w", err)
 		}
 	}
@@ -123,7 +124,7 @@ func (a *app) connect() error {
 		}
 		// With every module in one process nobody else needs to know the secrets.
 		if a.config.clientSecrets[m] == "" {
-			a.config.clientSecrets[m] = rand.Text()
+			a.config.clientSecrets[m] = secret.Text(rand.Text())
 		}
 	}
 	return nil
@@ -166,7 +167,7 @@ func (a *app) mount() error {
 // kek is the key-encryption key.
 func (c *config) kek() (tink.AEAD, error) {
 	if c.keyEncryptionKey != "" {
-		kek, err := seal.KeyEncryptionKey(c.keyEncryptionKey)
+		kek, err := seal.KeyEncryptionKey(c.keyEncryptionKey.Reveal())
 		if err != nil {
 			return nil, fmt.Errorf("KEY_ENCRYPTION_KEY: %w", err)
 		}

@@ -64,7 +64,7 @@ func (a *app) authClient(caller string) authv1.ClientWithResponsesInterface {
 // sender sends mails, or keeps them in a mailbox that exists in local runs only.
 func (a *app) sender() (mail.Sender, error) {
 	if a.config.smtpURL != "" || !a.config.local() {
-		sender, err := mail.SMTP(a.config.smtpURL, a.config.mailFrom)
+		sender, err := mail.SMTP(a.config.smtpURL.Reveal(), a.config.mailFrom)
 		if err != nil {
 			return nil, fmt.Errorf("SMTP_URL: %w", err)
 		}
@@ -91,7 +91,7 @@ func operator(ctx context.Context, c *config, args []string, log *slog.Logger, s
 	defer end()
 	put := func(params authv2.PutIdentityParams) (*authv2.PutIdentityResponse, error) {
 		return client.PutIdentityWithResponse(ctx, &params, authv2.NewIdentity{
-			Email: c.operatorEmail, Password: c.operatorPassword, Roles: []authv2.NewIdentityRoles{"user", "operator"},
+			Email: c.operatorEmail, Password: c.operatorPassword.Reveal(), Roles: []authv2.NewIdentityRoles{"user", "operator"},
 		})
 	}
 	resp, err := put(authv2.PutIdentityParams{})

@@ -17,6 +17,7 @@ import (
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/seal"
+	"example.com/groundwork/pkg/secret"
 )
 
 // config is every setting, as the program uses it.
@@ -24,19 +25,20 @@ type config struct {
 	environment          string
 	httpAddr, adminAddr  string
 	issuer               string
-	databaseURL          string
-	databaseURLs         map[string]string // by module
+	databaseURL          secret.Text
+	databaseURLs         map[string]secret.Text // by module
 	databaseMaxConns     int
-	redisURL             string
-	urls                 map[string]string // peers, by module
-	clientSecrets        map[string]string // by module
-	keyEncryptionKey     string
+	redisURL             secret.Text
+	urls                 map[string]string      // peers, by module
+	clientSecrets        map[string]secret.Text // by module
+	keyEncryptionKey     secret.Text
 	keyEncryptionKeyFile string
 	// only with auth:
-	smtpURL, mailFrom string
+	smtpURL           secret.Text
+	mailFrom          string
 	passwordMinLength int
 	operatorEmail     string
-	operatorPassword  string
+	operatorPassword  secret.Text
 	// end auth
 	rateLimit       float64 // 0: off
 	requestTimeout  time.Duration
@@ -49,7 +51,7 @@ type config struct {
 	pushMetrics     bool
 	traceSample     float64
 
-	effective map[string]string // every setting by name, as it is used
+	effective map[string]secret.Text // every setting by name, as it is used
 }
 
 func (c *config) local() bool { return c.environment == "local" }
@@ -66,21 +68,20 @@ type setting struct {
 
 // settings lists them all, in the order of the README's table.
 func settings(c *config) []setting {
-	c.databaseURLs, c.urls, c.clientSecrets = map[string]string{}, map[string]string{}, map[string]string{}
-	text := func(p *string) func(string) error { return func(v string) error { *p = v; return nil } }
+	c.databaseURLs, c.urls, c.clientSecrets = map[string]secret.Text{}, map[string]string{}, map[string]secret.Text{}
 	list := []setting{
 		{"ENVIRONMENT", "production", "", "`production`, or `local` for a run on one's own machine", false, oneOf(&c.environment, "production", "local")},
 		{"HTTP_ADDR", ":8080", "127.0.0.1:8080", "where the API listens", false, address(&c.httpAddr)},
 		{"ADMIN_ADDR", "127.0.0.1:9090", "", "where /metrics and pprof listen; never public", false, address(&c.adminAddr)},
 		{"ISSUER", "", "<http://HTTP_ADDR>", "public address of the API; who signs the tokens (`iss`, `aud`)", false, httpURL(&c.issuer)},
-		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(text(&c.databaseURL))},
+		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(kept(&c.databaseURL))},
 	}
 	for _, m := range migrations.Modules() {
 		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "<from DATABASE_URL>", "Postgres as the login of " + m, true, postgresURL(entry(c.databaseURLs, m))})
 	}
 	list = append(list,
 		setting{"DATABASE_MAX_CONNS", "10", "", "connections of each module's pool", false, integer(&c.databaseMaxConns, 2, 1000)},
-		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(text(&c.redisURL), func(v string) error {
+		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(kept(&c.redisURL), func(v string) error {
 			if _, err := redis.ParseURL(v); err != nil {
 				return errors.New("a redis:// address") // without err: it may hold the password
 			}
@@ -93,17 +94,17 @@ func settings(c *config) []setting {
 		list = append(list, setting{strings.ToUpper(m) + "_CLIENT_SECRET", "", "", "what " + m + " gets its tokens for; needed when modules run apart, auth needs all", true, entry(c.clientSecrets, m)})
 	}
 	return append(list,
-		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(text(&c.keyEncryptionKey), func(v string) error {
+		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(kept(&c.keyEncryptionKey), func(v string) error {
 			_, err := seal.KeyEncryptionKey(v)
 			return err
 		})},
-		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, text(&c.keyEncryptionKeyFile)},
+		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, kept(&c.keyEncryptionKeyFile)},
 		// only with auth:
-		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(text(&c.smtpURL), func(v string) error {
+		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(kept(&c.smtpURL), func(v string) error {
 			_, err := mail.SMTP(v, "no-reply@localhost")
 			return err
 		})},
-		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, text(&c.mailFrom)},
+		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, kept(&c.mailFrom)},
 		setting{"PASSWORD_MIN_LENGTH", "15", "", "characters of a new password; at least 8", false, integer(&c.passwordMinLength, 8, 128)},
 		// end auth
 		setting{"RATE_LIMIT", "50", "", "requests per second and caller in each process, or `off` (failed logins are throttled all the same)", false, rate(&c.rateLimit)},
@@ -119,8 +120,8 @@ func settings(c *config) []setting {
 		setting{"OTEL_METRICS_EXPORTER", "otlp", "", "`none`: push no metrics", false, disable(&c.pushMetrics, nil, "none")},
 		setting{"TRACE_SAMPLE", "0.1", "1", "share of traces that is kept", false, share(&c.traceSample)},
 		// only with auth:
-		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, text(&c.operatorEmail)},
-		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, text(&c.operatorPassword)},
+		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, kept(&c.operatorEmail)},
+		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, kept(&c.operatorPassword)},
 		// end auth
 	)
 }
@@ -128,13 +129,14 @@ func settings(c *config) []setting {
 // load reads every setting for serving these modules (none for other commands) and reports all mistakes at once. Values never stand in
 // them: they may be secrets.
 func load(getenv func(string) string, modules []string) (*config, []setting, error) {
-	c := &config{effective: map[string]string{}}
+	c := &config{effective: map[string]secret.Text{}}
 	list := settings(c)
 	local := getenv("ENVIRONMENT") == "local"
 	var wrong []error
 	for _, s := range list {
-		c.effective[s.name] = value(s, local, getenv)
-		if err := s.set(c.effective[s.name]); err != nil {
+		v := value(s, local, getenv)
+		c.effective[s.name] = secret.Text(v)
+		if err := s.set(v); err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
@@ -166,15 +168,16 @@ func (c *config) derive() error {
 	}
 	if c.issuer == "" {
 		c.issuer = "http://" + c.httpAddr
-		c.effective["ISSUER"] = c.issuer
+		c.effective["ISSUER"] = secret.Text(c.issuer)
 	}
 	for _, m := range migrations.Modules() {
 		if c.databaseURLs[m] == "" && c.databaseURL != "" {
-			u, err := migrations.LocalURL(c.databaseURL, m)
+			u, err := migrations.LocalURL(c.databaseURL.Reveal(), m)
 			if err != nil {
 				return fmt.Errorf("DATABASE_URL: %w", err)
 			}
-			c.databaseURLs[m], c.effective[strings.ToUpper(m)+"_DATABASE_URL"] = u, u
+			c.databaseURLs[m] = secret.Text(u)
+			c.effective[strings.ToUpper(m)+"_DATABASE_URL"] = c.databaseURLs[m]
 		}
 	}
 	return nil
@@ -187,7 +190,7 @@ func (c *config) refuseDevelopment() error {
 	if c.local() {
 		return nil
 	}
-	secrets := map[string]string{
+	secrets := map[string]secret.Text{
 		"DATABASE_URL": c.databaseURL, "REDIS_URL": c.redisURL, "KEY_ENCRYPTION_KEY": c.keyEncryptionKey,
 		// only with auth:
 		"SMTP_URL": c.smtpURL, "OPERATOR_PASSWORD": c.operatorPassword,
@@ -199,7 +202,7 @@ func (c *config) refuseDevelopment() error {
 	}
 	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
-		secret := secrets[name]
+		secret := secrets[name].Reveal()
 		if strings.Contains(secret, development) {
 			wrong = append(wrong, fmt.Errorf("%s: this is a secret for local runs; it is public", name))
 		}
@@ -264,10 +267,11 @@ func (c *config) masked(list []setting) []slog.Attr {
 	var attrs []slog.Attr
 	for _, s := range list {
 		v := c.effective[s.name]
-		if s.secret && v != "" {
-			v = "•••"
+		if s.secret {
+			attrs = append(attrs, slog.Any(s.name, v))
+		} else {
+			attrs = append(attrs, slog.String(s.name, v.Reveal()))
 		}
-		attrs = append(attrs, slog.String(s.name, v))
 	}
 	return attrs
 }

@@ -177,7 +177,7 @@ func (a *app) examineMail(ctx context.Context) []diagnosis {
 	if a.config.smtpURL == "" {
 		return []diagnosis{{about: "mail", wrong: "goes to the mailbox at /dev/mail", remedy: "set SMTP_URL to send it"}}
 	}
-	relay, err := mail.SMTP(a.config.smtpURL, a.config.mailFrom)
+	relay, err := mail.SMTP(a.config.smtpURL.Reveal(), a.config.mailFrom)
 	if err == nil {
 		err = relay.(interface{ Greet(context.Context) error }).Greet(ctx)
 	}

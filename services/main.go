@@ -146,9 +146,13 @@ func migrate(ctx context.Context, c *config, args []string, stdout io.Writer) er
 	}
 	switch {
 	case slices.Equal(args, []string{"up"}):
-		return migrations.Up(ctx, c.databaseURL, c.databaseURLs, stdout)
+		logins := map[string]string{}
+		for m, u := range c.databaseURLs {
+			logins[m] = u.Reveal()
+		}
+		return migrations.Up(ctx, c.databaseURL.Reveal(), logins, stdout)
 	case slices.Equal(args, []string{"status"}):
-		states, err := migrations.Status(ctx, c.databaseURL)
+		states, err := migrations.Status(ctx, c.databaseURL.Reveal())
 		if err != nil {
 			return err
 		}

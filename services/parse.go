@@ -26,8 +26,12 @@ func oneOf(p *string, values ...string) func(string) error {
 	}
 }
 
-func entry(m map[string]string, key string) func(string) error {
-	return func(v string) error { m[key] = v; return nil }
+func kept[T ~string](p *T) func(string) error {
+	return func(v string) error { *p = T(v); return nil }
+}
+
+func entry[T ~string](m map[string]T, key string) func(string) error {
+	return func(v string) error { m[key] = T(v); return nil }
 }
 
 // checked reads a value that is said with another look at it.

@@ -21,6 +21,7 @@ import (
 
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
+	"example.com/groundwork/pkg/secret"
 )
 
 // Network knows where every module lives. It is filled before the first call; names are looked up at call time, so modules may call each
@@ -58,7 +59,7 @@ func (n *Network) Open() *http.Client {
 }
 
 // Client is an HTTP client that calls as the named module, with a token that it gets from auth for its secret.
-func (n *Network) Client(module, secret string) *http.Client {
+func (n *Network) Client(module string, secret secret.Text) *http.Client {
 	return &http.Client{Transport: otelhttp.NewTransport(&authorized{next: transport{n}, token: tokens{auth: n.Open(), id: module, secret: secret}})}
 }
 
@@ -162,9 +163,10 @@ func (a *authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // tokens keeps one access token per module and renews it in time (RFC 6749, section 4.4).
 type tokens struct {
-	auth       *http.Client
-	id, secret string
-	asking     singleflight.Group
+	auth   *http.Client
+	id     string
+	secret secret.Text
+	asking singleflight.Group
 
 	mu      sync.Mutex // of what follows; nobody asks for a token under it
 	token   string
@@ -205,7 +207,7 @@ func (t *tokens) ask(ctx context.Context) (string, error) {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(url.QueryEscape(t.id), url.QueryEscape(t.secret))
+	req.SetBasicAuth(url.QueryEscape(t.id), url.QueryEscape(t.secret.Reveal()))
 	resp, err := t.auth.Do(req)
 	if err != nil {
 		return "", err

@@ -117,7 +117,7 @@ func TestWhoAsksForNoCookieGetsNone(t *testing.T) {
 	if err != nil || r.StatusCode() != 422 {
 		t.Errorf("a place that is none: %d %s", r.StatusCode(), r.Body)
 	}
-	module := w.renewFrom(fromPage(webApp, "same-origin"), form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret), "rt_whatever")
+	module := w.renewFrom(fromPage(webApp, "same-origin"), form("grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret), "rt_whatever")
 	if module.StatusCode() != 200 || w.kept(module.HTTPResponse) != nil {
 		t.Errorf("a module's token beside a cookie: %s %v", module.Body, module.HTTPResponse.Header)
 	}

@@ -143,7 +143,7 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 		return m.byKey(ctx, secret, form.Scope)
 	}
 	client := m.config.Clients[name]
-	want, got := sha256.Sum256([]byte(client.Secret)), sha256.Sum256([]byte(secret))
+	want, got := sha256.Sum256([]byte(client.Secret.Reveal())), sha256.Sum256([]byte(secret))
 	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || client.Secret == "" {
 		return none, errClient()
 	}

@@ -252,7 +252,7 @@ func TestNothingThatIsKeptNamesAPerson(t *testing.T) {
 	}
 	for where, s := range kept {
 		s = strings.ToLower(s)
-		for _, marker := range append(secrets, "marker-address", "marker-domain", "marker-password", token, tokens.AccessToken, *tokens.RefreshToken, *next.RefreshToken, secret) {
+		for _, marker := range append(secrets, "marker-address", "marker-domain", "marker-password", token, tokens.AccessToken, *tokens.RefreshToken, *next.RefreshToken, clientSecret) {
 			for _, written := range spellings(marker) {
 				if strings.Contains(s, strings.ToLower(written)) {
 					t.Errorf("%s holds %q", where, marker)

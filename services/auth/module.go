@@ -37,11 +37,12 @@ import (
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/ratelimit"
 	"example.com/groundwork/pkg/seal"
+	"example.com/groundwork/pkg/secret"
 )
 
 // Client is a module that gets tokens for its secret.
 type Client struct {
-	Secret string
+	Secret secret.Text
 	Scopes []string
 }
 

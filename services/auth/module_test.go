@@ -32,9 +32,9 @@ import (
 )
 
 const (
-	issuer   = "http://auth.test"
-	password = "a long password nobody guesses"
-	secret   = "console's secret with + and % in it"
+	issuer       = "http://auth.test"
+	password     = "a long password nobody guesses"
+	clientSecret = "console's secret with + and % in it"
 )
 
 // world is a Postgres, a Redis and a mail server, with instances of auth among them.
@@ -108,7 +108,7 @@ func (w *world) another() *instance {
 	go verifier.Revoked.Follow(following, redis, slog.New(slog.DiscardHandler))
 	config := Config{Issuer: issuer, PasswordMinLength: 15, KeyLabel: "test", Clients: map[string]Client{
 		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
-		"console": {Secret: secret, Scopes: []string{"identities:write", "internal", "ledger:read"}},
+		"console": {Secret: clientSecret, Scopes: []string{"identities:write", "internal", "ledger:read"}},
 		"idle":    {},
 	}}
 	guard := httpserver.Guard{Verifier: verifier}
@@ -153,7 +153,7 @@ func (i *instance) as(access string) *authv1.ClientWithResponses {
 // consoleToken gets a token as the command line does.
 func (i *instance) consoleToken() string {
 	i.t.Helper()
-	return i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret).AccessToken
+	return i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret).AccessToken
 }
 
 // form sends a form to the token endpoint and expects a status.
@@ -523,7 +523,7 @@ func TestInstancesThatStartAtOnceShareTheirKeys(t *testing.T) {
 	var all sync.WaitGroup
 	for n, i := range instances {
 		all.Go(func() { // each makes its signing key and every keyset, if it has to
-			i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret)
+			i.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret)
 			i.register(string(rune('a'+n))+"@example.com", password)
 			i.refresh(refreshTicket.format(refreshSays([16]byte{}, 0), make([]byte, 21)))
 		})
@@ -558,7 +558,7 @@ func TestWithTheDatabaseAway(t *testing.T) {
 	if r, err := w.public.GetJwksWithResponse(t.Context()); err != nil || r.JSON200 == nil || len(r.JSON200.Keys) != 1 {
 		t.Errorf("the public keys: %s", r.Body)
 	}
-	w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret)
+	w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret)
 
 	// A client that is told invalid_grant forgets its session; so nobody is while it cannot be known.
 	young := w.another()

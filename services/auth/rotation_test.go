@@ -272,7 +272,7 @@ func TestTheDataKeyRotatesUnderAStory(t *testing.T) {
 	w.register("new@example.com", password)
 	tokens := w.session("ada@example.com")
 	before := w.another()
-	before.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret)
+	before.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret)
 	var all []string
 	for _, c := range sealed {
 		all = append(all, "select "+c.Name+" as ct from auth."+c.Table+" where "+c.Name+" is not null")

@@ -50,7 +50,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 		{"an empty grant", token, "", formType, form("grant_type", ""), 400, "invalid_request"},
 		{"a grant that is not served", token, "", formType, form("grant_type", "password", "username", "ada", "password", "x"), 400, "unsupported_grant_type"},
 		{"a grant twice", token, "", formType, form("grant_type", "refresh_token", "grant_type", "client_credentials"), 400, "invalid_request"},
-		{"a secret in the query", token + "?client_secret=" + url.QueryEscape(secret), "", formType, form("grant_type", "client_credentials", "client_id", "console"), 400, "invalid_request"},
+		{"a secret in the query", token + "?client_secret=" + url.QueryEscape(clientSecret), "", formType, form("grant_type", "client_credentials", "client_id", "console"), 400, "invalid_request"},
 		{"a refresh token in the query", token + "?refresh_token=" + *tokens.RefreshToken, "", formType, form("grant_type", "refresh_token"), 400, "invalid_request"},
 		{"JSON", token, "", "application/json", `{"grant_type":"client_credentials"}`, 415, "invalid_request"},
 		{"no media type", token, "", "", form("grant_type", "client_credentials"), 415, "invalid_request"},
@@ -62,13 +62,13 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 		{"an access token to refresh with", token, "", formType, form("grant_type", "refresh_token", "refresh_token", tokens.AccessToken[:500]), 400, "invalid_grant"},
 		{"more than was granted", token, "", formType, form("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "profile:read identities:write"), 400, "invalid_scope"},
 		{"no client", token, "", formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
-		{"an unknown client", token, basic("nobody", secret), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
-		{"a wrong secret", token, basic("console", secret+"x"), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
+		{"an unknown client", token, basic("nobody", clientSecret), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
+		{"a wrong secret", token, basic("console", clientSecret+"x"), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
 		{"a wrong secret in the form", token, "", formType, form("grant_type", "client_credentials", "client_id", "console", "client_secret", "x"), 401, "invalid_client"},
 		{"no secret for a client that has none", token, basic("idle", ""), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
 		{"a secret that is not encoded right", token, "Basic " + base64.StdEncoding.EncodeToString([]byte("idle:%zz")), formType, form("grant_type", "client_credentials"), 401, "invalid_client"},
-		{"a secret in two places", token, basic("console", secret), formType, form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret), 400, "invalid_request"},
-		{"a scope it has not", token, basic("console", secret), formType, form("grant_type", "client_credentials", "scope", "audit:read"), 400, "invalid_scope"},
+		{"a secret in two places", token, basic("console", clientSecret), formType, form("grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret), 400, "invalid_request"},
+		{"a scope it has not", token, basic("console", clientSecret), formType, form("grant_type", "client_credentials", "scope", "audit:read"), 400, "invalid_scope"},
 		{"revoking nothing", revoke, "", formType, form("token_type_hint", "refresh_token"), missing, "invalid_request"},
 		{"revoking twice at once", revoke, "", formType, form("token", "a", "token", "b"), 400, "invalid_request"},
 		{"revoking in the query", revoke + "?token=x", "", formType, form("token", "x"), 400, "invalid_request"},
@@ -103,7 +103,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 	if n := one[int](w, `select sum(counter)::int from auth.sessions where revoked_at is null`); n != 0 {
 		t.Errorf("a refusal used up a refresh token")
 	}
-	for _, leaked := range []string{*tokens.RefreshToken, url.QueryEscape(secret), secret} {
+	for _, leaked := range []string{*tokens.RefreshToken, url.QueryEscape(clientSecret), clientSecret} {
 		if strings.Contains(w.logs.String(), leaked) {
 			t.Errorf("the log holds %q", leaked)
 		}
@@ -114,7 +114,7 @@ func TestAMistakeOfOursIsAnOAuthErrorToo(t *testing.T) {
 	w := newWorld(t)
 	w.signing = nil
 	r, err := w.public.IssueTokenWithBodyWithResponse(t.Context(), nil, formType,
-		strings.NewReader(form("grant_type", "client_credentials", "client_id", "console", "client_secret", secret)))
+		strings.NewReader(form("grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret)))
 	if err != nil || r.StatusCode() != 500 || r.JSONDefault == nil || r.JSONDefault.Error != "server_error" || strings.Contains(string(r.Body), "nil pointer") {
 		t.Errorf("a panic is answered with %d %s", r.StatusCode(), r.Body)
 	}
@@ -131,7 +131,7 @@ func TestScopesCanBeNarrowed(t *testing.T) {
 	if wide, status := w.token("grant_type", "refresh_token", "refresh_token", *narrow.RefreshToken, "scope", ""); status != 200 || wide.Scope != tokens.Scope {
 		t.Errorf("the next one, without a scope: %d %q", status, wide.Scope)
 	}
-	console := w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret, "scope", "ledger:read")
+	console := w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret, "scope", "ledger:read")
 	if console.Scope != "ledger:read" || console.RefreshToken != nil {
 		t.Errorf("the console gets %+v", console)
 	}
@@ -167,7 +167,7 @@ func TestAnAccessTokenHasTheShapeOfRFC9068(t *testing.T) {
 	if err := json.Unmarshal(claims, &c); err != nil || time.Since(time.Unix(c.AuthTime, 0)) < 2*time.Hour {
 		t.Errorf("a refresh moved the time of authentication: %s", claims)
 	}
-	_, claims = open(t, w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret).AccessToken)
+	_, claims = open(t, w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret).AccessToken)
 	var module authn.Claims
 	if err := json.Unmarshal(claims, &module); err != nil || module.Subject != "console" || module.ClientID != "console" || module.Session != "" || module.AuthTime != 0 {
 		t.Errorf("a module's claims are %s", claims)
@@ -193,7 +193,7 @@ func open(t *testing.T, token string) (header map[string]any, claims []byte) {
 func TestRevoking(t *testing.T) {
 	w := newWorld(t)
 	w.person("ada@example.com")
-	console := w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", secret).AccessToken
+	console := w.form(200, "grant_type", "client_credentials", "client_id", "console", "client_secret", clientSecret).AccessToken
 	revoke := func(token string) {
 		t.Helper()
 		r, err := w.public.RevokeTokenWithFormdataBodyWithResponse(t.Context(), authv1.RevokeRequest{Token: token, TokenTypeHint: new("pin")})
