@@ -42,6 +42,7 @@ type config struct {
 	// end auth
 	rateLimit       float64 // 0: off
 	requestTimeout  time.Duration
+	workJobs        bool
 	drainDelay      time.Duration
 	shutdownTimeout time.Duration
 	trustedProxies  []string
@@ -109,6 +110,7 @@ func settings(c *config) []setting {
 		// end auth
 		setting{"RATE_LIMIT", "50", "", "requests per second and caller in each process, or `off` (failed logins are throttled all the same)", false, rate(&c.rateLimit)},
 		setting{"REQUEST_TIMEOUT", "15s", "", "the longest a request may take", false, duration(&c.requestTimeout, time.Second, 10*time.Minute)},
+		setting{"WORK_JOBS", "true", "", "`false`: only answer, and leave background work to other processes", false, yesOrNo(&c.workJobs)},
 		setting{"DRAIN_DELAY", "5s", "0s", "from unready to taking no more requests, at the end", false, duration(&c.drainDelay, 0, 5*time.Minute)},
 		setting{"SHUTDOWN_TIMEOUT", "20s", "", "what requests and jobs in flight get to finish, at the end", false, duration(&c.shutdownTimeout, time.Second, 10*time.Minute)},
 		setting{"TRUSTED_PROXIES", "", "", "networks (CIDR, commas between) whose X-Forwarded-For is believed", false, prefixes(&c.trustedProxies)},

@@ -48,6 +48,7 @@ var usage = [][2]string{
 	// end auth
 	{"keys rotate", "give every module new keys; the servers go over to them"},
 	{"keys status", "list the data keys, and how many rows each has sealed"},
+	{"jobs", "list the jobs that failed; retry <module> <id or all>: try them again now; drop <module> <id>: never"},
 	{"doctor", "look at everything that serve needs, and say what to do about what is wrong; --modules=… as there"},
 	{"healthcheck", "ask the server at HTTP_ADDR whether it is ready"},
 	{"config", "list every setting"},
@@ -112,6 +113,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	// end auth
 	case "keys":
 		return keys(ctx, c, args, stdout)
+	case "jobs":
+		return failedJobs(ctx, c, args, stdout)
 	case "healthcheck":
 		return healthcheck(ctx, c)
 	}

@@ -26,6 +26,16 @@ func oneOf(p *string, values ...string) func(string) error {
 	}
 }
 
+func yesOrNo(p *bool) func(string) error {
+	return func(v string) error {
+		*p = v == "true"
+		if v != "true" && v != "false" {
+			return errors.New("true or false")
+		}
+		return nil
+	}
+}
+
 func kept[T ~string](p *T) func(string) error {
 	return func(v string) error { *p = T(v); return nil }
 }

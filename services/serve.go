@@ -77,7 +77,9 @@ func serve(ctx context.Context, c *config, log *slog.Logger, modules []string) e
 	}
 	admin.Serve()
 	server.Serve()
-	a.startJobs(ctx)
+	if c.workJobs {
+		a.startJobs(ctx)
+	}
 	if a.redis != nil {
 		follow, unfollow := context.WithCancel(context.WithoutCancel(ctx)) // while requests are answered
 		defer unfollow()

@@ -71,6 +71,8 @@ func New(db *pgxpool.Pool, schema string, log *slog.Logger, kinds *river.Workers
 		RescueStuckJobsAfter: rescue,
 		SoftStopTimeout:      softStop,
 		ReindexerIndexNames:  []string{}, // only an owner may reindex, and the module's login owns nothing
+		// What was given up stays until a person decides (desk.go): it was accepted.
+		DiscardedJobRetentionPeriod: -1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jobs of %s: %w", schema, err)

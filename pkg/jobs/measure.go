@@ -24,7 +24,7 @@ func newDuration() (metric.Float64Histogram, error) {
 		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 20, 60, 600))
 }
 
-// states are what jobs that are not done can be in. One that is given up (River: discarded) stays for a week, for somebody to look at.
+// states are what jobs that are not done can be in. One that is given up (River: discarded) stays until somebody decides (desk.go).
 var states = []string{"available", "scheduled", "retryable", "running", "given-up"}
 
 // watch adds to the metrics how many jobs wait, for how long the one has that waits the longest, and how many were given up. It is read from the

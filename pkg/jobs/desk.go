@@ -1,0 +1,94 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Desk is where a person looks at the jobs of a module that did not succeed, and decides what becomes of those that nobody tries any more.
+type Desk struct{ client *river.Client[pgx.Tx] }
+
+// Job is one that failed once at least.
+type Job struct {
+	ID      int64
+	Kind    string
+	Args    string // ids only, as Add wants them
+	GivenUp bool   // nobody tries it again; else it waits for its next try
+	Attempt int
+	Since   time.Time // it was enqueued
+	Next    time.Time // try
+	Failure string    // the last one
+}
+
+// NewDesk opens the desk of the module with this schema.
+func NewDesk(db *pgxpool.Pool, schema string) (*Desk, error) {
+	client, err := river.NewClient(riverpgxv5.New(db), &river.Config{Schema: schema})
+	if err != nil {
+		return nil, fmt.Errorf("jobs of %s: %w", schema, err)
+	}
+	return &Desk{client}, nil
+}
+
+const listed = 1000
+
+// Failed lists those that are given up, and those that failed and wait, the oldest first and a thousand at most.
+func (d *Desk) Failed(ctx context.Context) ([]Job, error) {
+	found, err := d.client.JobList(ctx, river.NewJobListParams().First(listed).
+		States(rivertype.JobStateDiscarded, rivertype.JobStateRetryable).OrderBy(river.JobListOrderByID, river.SortOrderAsc))
+	if err != nil {
+		return nil, err
+	}
+	var list []Job
+	for _, row := range found.Jobs {
+		j := Job{
+			ID: row.ID, Kind: row.Kind, Args: string(row.EncodedArgs), GivenUp: row.State == rivertype.JobStateDiscarded,
+			Attempt: row.Attempt, Since: row.CreatedAt, Next: row.ScheduledAt,
+		}
+		if n := len(row.Errors); n > 0 {
+			j.Failure, _, _ = strings.Cut(row.Errors[n-1].Error, "\n") // of a panic the first line
+		}
+		list = append(list, j)
+	}
+	return list, nil
+}
+
+var errNotFailed = errors.New("there is no such job that failed")
+
+// Retry has a job that failed tried again now.
+func (d *Desk) Retry(ctx context.Context, id int64) error {
+	if err := d.failed(ctx, id); err != nil {
+		return err
+	}
+	_, err := d.client.JobRetry(ctx, id)
+	return err
+}
+
+// Drop deletes a job that failed: what it should have done is not done.
+func (d *Desk) Drop(ctx context.Context, id int64) error {
+	if err := d.failed(ctx, id); err != nil {
+		return err
+	}
+	_, err := d.client.JobDelete(ctx, id)
+	return err
+}
+
+func (d *Desk) failed(ctx context.Context, id int64) error {
+	row, err := d.client.JobGet(ctx, id)
+	if errors.Is(err, rivertype.ErrNotFound) {
+		return errNotFailed
+	}
+	if err == nil && !slices.Contains([]rivertype.JobState{rivertype.JobStateDiscarded, rivertype.JobStateRetryable}, row.State) {
+		return errNotFailed
+	}
+	return err
+}
