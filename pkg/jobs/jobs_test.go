@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -388,5 +389,106 @@ func TestChores(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	if done.Load() != last {
 		t.Error("it goes on after Stop")
+	}
+}
+
+// What is given up waits for a person, who sees why and has it tried again, or says that it is not to be done.
+func TestAPersonDecidesAboutWhatFailed(t *testing.T) {
+	var mended atomic.Bool
+	w := newWorld(t, func(context.Context, *river.Job[task]) error {
+		if !mended.Load() {
+			panic("a mistake of ours\nwith a second line")
+		}
+		return nil
+	})
+	desk, err := jobs.NewDesk(w.pool, "work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := func(want int) []jobs.Job {
+		t.Helper()
+		list, err := desk.Failed(t.Context())
+		if err != nil || len(list) != want {
+			t.Fatalf("%d failed, want %d: %v %v", len(list), want, list, err)
+		}
+		return list
+	}
+	failed(0)
+	w.add(t.Context(), "poison")
+	w.exec(`update work.river_job set max_attempts = 1`)
+	w.start(w.Queue)
+	w.becomes("discarded")
+	w.exec(`update work.river_job set finalized_at = now() - interval '10 years'`) // no cleaner takes it
+	j := failed(1)[0]
+	if !j.GivenUp || j.Kind != "task" || j.Args != `{"name": "poison"}` || j.Attempt != 1 || !strings.HasPrefix(j.Failure, "panic: a mistake of ours") || strings.Contains(j.Failure, "\n") {
+		t.Errorf("%+v", j)
+	}
+	if err := errors.Join(desk.Retry(t.Context(), j.ID+1), desk.Drop(t.Context(), j.ID+1)); err == nil || strings.Count(err.Error(), "no such job") != 2 {
+		t.Errorf("of a job that is not there: %v", err)
+	}
+	mended.Store(true)
+	if err := desk.Retry(t.Context(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.becomes("completed")
+	if err := errors.Join(desk.Retry(t.Context(), j.ID), desk.Drop(t.Context(), j.ID)); err == nil || strings.Count(err.Error(), "no such job") != 2 {
+		t.Errorf("one that is done is done again: %v", err)
+	}
+	failed(0)
+	mended.Store(false)
+	w.exec(`delete from work.river_job`)
+	w.add(t.Context(), "hopeless")
+	w.becomes("retryable")
+	if err := desk.Drop(t.Context(), failed(1)[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	failed(0)
+}
+
+// A burst waits its turn: each job is done once, and none is lost when the process that works them goes.
+func TestABurstWaitsAndIsDoneOnce(t *testing.T) {
+	const many = 300
+	var done sync.Map
+	var count, twice atomic.Int64
+	do := func(_ context.Context, job *river.Job[task]) error {
+		if _, was := done.LoadOrStore(job.ID, true); was {
+			twice.Add(1)
+		}
+		count.Add(1)
+		return nil
+	}
+	w := newWorld(t, do)
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		if err := w.Add(t.Context(), tx, task{fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Queue.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for count.Load() < many/10 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := w.Stop(context.Background()); err != nil { // in the middle of it
+		t.Fatal(err)
+	}
+	if count.Load() == many {
+		t.Fatal("it was all done before the process went")
+	}
+	w.start(w.process(do)) // another one
+	for end := time.Now().Add(time.Minute); count.Load() < many; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d are done", count.Load(), many)
+		}
+	}
+	if twice.Load() > 0 {
+		t.Errorf("%d are done twice", twice.Load())
 	}
 }
