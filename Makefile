@@ -88,7 +88,7 @@ browser: #: try every page in a real Chromium
 # only with auth:
 failures: #: see what goes on while Redis, Postgres and the rest fail one after the other
 	@$(BUILD_LOCAL)
-	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAPartFails ./services
+	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenA ./services
 # end auth
 
 # only with auth:

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -106,6 +107,22 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if resp != nil {
 		resp.Request.URL.Host = t.name // for messages: the module's name, not an address
+		resp.Body = &body{resp.Body, r.Context(), t.name}
 	}
 	return resp, err
+}
+
+// body is an answer's. One that ends in the middle is no answer.
+type body struct {
+	io.ReadCloser
+	ctx  context.Context
+	name string
+}
+
+func (b *body) Read(p []byte) (n int, err error) {
+	n, err = b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
+		err = away(b.name).Because(err)
+	}
+	return n, err
 }

@@ -175,3 +175,19 @@ func TestASlowModuleTakesSoManyCallsAndNoMore(t *testing.T) {
 		t.Errorf("%d at once, %d refused", most.Load(), refused.Load())
 	}
 }
+
+func TestHalfAnAnswerIsNone(t *testing.T) {
+	t.Parallel()
+	client := elsewhere(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, "half")
+	})
+	resp, err := client.Get("http://things/v1/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !problem.Is(err, problem.Unavailable) {
+		t.Errorf("reading it fails with %v", err)
+	}
+}
