@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +17,8 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"example.com/groundwork/pkg/gatewaytest"
 )
 
 const (
@@ -240,7 +240,7 @@ func TestARealGatewayRoutesPreflights(t *testing.T) {
 func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 	t.Parallel()
 	some := public(t)
-	base := startGateway(t, strings.ToUpper(some.module)+"_UPSTREAM=127.0.0.1:1")
+	base := startGateway(t, some.module)
 	resp, body := send(t, base, some.method, some.example())
 	problem(t, "a module that is away", resp, body, 503, "dependency-unavailable")
 	if resp.Header.Get("Retry-After") == "" {
@@ -307,35 +307,10 @@ func send(t *testing.T, base, method, path string, headers ...string) (*http.Res
 	return resp, string(body)
 }
 
-// startGateway runs Caddy on our file before three modules that say their names, and returns its address.
-func startGateway(t *testing.T, env ...string) string {
+// startGateway runs the gateway before modules that say their names, and returns its address. away is the module that is not there.
+func startGateway(t *testing.T, away ...string) string {
 	t.Helper()
-	caddy, err := exec.LookPath("caddy")
-	if err != nil {
-		const how = "there is no caddy here (apt-get install caddy): the gateway's file is compared as a text only"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	file, err := filepath.Abs(caddyfile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ctx, cancel := context.WithCancel(context.Background()) // t.Context ends before the cleanups
-	cmd := exec.CommandContext(ctx, caddy, "run", "--adapter", "caddyfile", "--config", file)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GATEWAY_HOST="+host, "GATEWAY_PORT="+port)
+	upstreams := map[string][]string{}
 	for _, module := range modules(t) {
 		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Module", module)
@@ -343,29 +318,17 @@ func startGateway(t *testing.T, env ...string) string {
 			w.Header().Set("Seen-For", r.Header.Get("X-Forwarded-For"))
 		}))
 		t.Cleanup(stub.Close)
-		cmd.Env = append(cmd.Env, strings.ToUpper(module)+"_UPSTREAM="+stub.Listener.Addr().String())
+		upstreams[module] = []string{stub.Listener.Addr().String()}
+		if slices.Contains(away, module) {
+			upstreams[module] = []string{"127.0.0.1:1"}
+		}
 	}
-	cmd.Env = append(cmd.Env, env...)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() { cancel(); <-ended })
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			return address
-		}
-		select {
-		case <-ended:
-			t.Fatalf("caddy ended:\n%s", log.String())
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("caddy does not answer")
-		}
-	}
+	address := listener.Addr().String()
+	listener.Close()
+	gatewaytest.Start(t, address, upstreams)
+	return address
 }
