@@ -2,9 +2,11 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -47,16 +49,22 @@ func (r *site) apart(caddy string) (int, error) {
 	}
 	say("starting %d processes", len(members))
 	ended, due := make(chan *member, len(members)), make(chan *member, len(members))
+	front := members[len(members)-1]
 	for _, m := range members {
-		if err = r.launch(m, ended); err != nil {
-			break
+		if m != front && err == nil {
+			err = r.launch(m, ended)
 		}
 	}
-	announced := make(chan struct{})
-	go func() {
-		defer close(announced)
-		r.announceApart(members)
-	}()
+	serving, over := context.WithCancel(r.ctx)
+	var announcement sync.WaitGroup
+	announcement.Go(func() {
+		if await(serving, members[:len(members)-1]) {
+			due <- front // now, as it sends nothing to who was away when it looked
+		}
+		if await(serving, members) {
+			r.announceApart(members)
+		}
+	})
 	for err == nil && r.ctx.Err() == nil { // here, as a process that is to end with us has to be started by the main thread
 		select {
 		case <-r.ctx.Done():
@@ -65,10 +73,12 @@ func (r *site) apart(caddy string) (int, error) {
 			time.AfterFunc(again, func() { due <- m })
 		case m := <-due:
 			if err = r.launch(m, ended); err == nil {
-				say("%s starts again, as process %d", m.name, m.cmd.Process.Pid)
+				say("%s is process %d", m.name, m.cmd.Process.Pid)
 			}
 		}
 	}
+	over()
+	announcement.Wait()
 	var leaving sync.WaitGroup
 	for _, m := range members {
 		if m.cmd != nil {
@@ -79,17 +89,14 @@ func (r *site) apart(caddy string) (int, error) {
 		}
 	}
 	leaving.Wait()
-	if err == nil {
-		<-announced
-	}
 	_ = os.Remove(r.in("run.env"))
 	return 0, errors.Join(err, r.lost())
 }
 
 // members are the processes: of each module that has migrations, as every module has, and the gateway.
 func (r *site) members(caddy string) ([]*member, error) {
-	modules := read(r.root).modules()
-	if len(modules) == 0 {
+	names := modules(r.root)
+	if len(names) == 0 {
 		return nil, errors.New("there are no modules in migrations/")
 	}
 	gateway := os.Getenv("HTTP_ADDR")
@@ -101,7 +108,7 @@ func (r *site) members(caddy string) ([]*member, error) {
 		env: []string{"GATEWAY_HOST=" + host, "GATEWAY_PORT=" + port, "XDG_DATA_HOME=" + r.in("caddy"), "XDG_CONFIG_HOME=" + r.in("caddy")}} // and nothing in the home of who runs it
 	shared := []string{"ISSUER=" + cmp.Or(os.Getenv("ISSUER"), base(gateway)), "TRUSTED_PROXIES=127.0.0.1/32"} // whom the gateway calls from
 	var members []*member
-	for _, module := range modules {
+	for _, module := range names {
 		upper := strings.ToUpper(module)
 		var addresses []string
 		for i := range max(1, instances[module]) {
@@ -148,28 +155,36 @@ func (r *site) launch(m *member, ended chan<- *member) error {
 	return nil
 }
 
-// announceApart waits until every process is ready, and tells where each is.
+// await waits until each answers, and says whether that came.
+func await(ctx context.Context, members []*member) bool {
+	for _, m := range members {
+		probe := base(os.Getenv("HTTP_ADDR")) + "/livez" // the gateway's
+		if m.api != "" {
+			probe = base(m.api) + "/readyz"
+		}
+		for !answers(probe) {
+			select {
+			case <-ctx.Done():
+				return false
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+	return true
+}
+
+// announceApart tells where each process is.
 func (r *site) announceApart(members []*member) {
 	api, mail := base(os.Getenv("HTTP_ADDR")), ""
 	var lines [][2]string
 	for _, m := range members {
-		url, probe := api, "/livez"
+		where := fmt.Sprintf("process %d", m.process.Load())
 		if m.api != "" {
-			url, probe = base(m.api), "/readyz"
+			where += "  " + base(m.api) + "  " + base(m.admin) + "/metrics"
 		}
-		for !answers(url + probe) {
-			select {
-			case <-r.ctx.Done():
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-		lines = append(lines, [2]string{m.name, fmt.Sprintf("process %d  %s", m.process.Load(), url)})
-		if m.api != "" {
-			lines[len(lines)-1][1] += "  " + base(m.admin) + "/metrics"
-		}
+		lines = append(lines, [2]string{m.name, where})
 		if m.name == "auth" {
-			mail = url
+			mail = base(m.api)
 		}
 	}
 	if err := r.tell("Ctrl-C stops it, and what ends by itself starts again after "+again.String(), api, base(members[0].admin), mail, lines...); err != nil {
@@ -177,13 +192,11 @@ func (r *site) announceApart(members []*member) {
 	}
 }
 
-// modules are those whose schema the tree has, as every module has one.
-func (t tree) modules() (names []string) {
-	for _, name := range t.below("migrations") {
-		if folder, file := path.Split(strings.TrimPrefix(name, "migrations/")); path.Ext(file) == ".sql" && !slices.Contains(names, path.Clean(folder)) {
-			names = append(names, path.Clean(folder))
-		}
+// modules are those whose schema the checkout has, as every module has one.
+func modules(root string) []string {
+	files, _ := fs.Glob(os.DirFS(root), "migrations/*/*.sql")
+	for i, file := range files {
+		files[i] = path.Base(path.Dir(file))
 	}
-	slices.Sort(names)
-	return names
+	return slices.Compact(files) // in order
 }
