@@ -97,6 +97,18 @@ failures: #: see what goes on while Redis, Postgres and the rest fail one after 
 	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAPartFails ./services
 # end auth
 
+# only with auth:
+away: $(CADDY) #: kill each process of those that run apart, and see what goes on
+	@$(BUILD_LOCAL)
+	@NEED_APART=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAModuleIsAway ./services
+# end auth
+
+# only with auth, transactions:
+rolling: $(CADDY) #: replace both instances under payments, by releases with migrations; ROLLING_TIMES=20
+	@$(BUILD_LOCAL)
+	@NEED_ROLLING=true $(TESTS) go test -count=1 -v -timeout 30m $(TESTFLAGS) -run TestRollingRestarts ./services
+# end auth, transactions
+
 docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)
 	@NEED_DOCS=true $(TESTS) go test -count=1 -timeout 30m $(TESTFLAGS) -run TestTheCommandsInDocsRun ./services
@@ -195,4 +207,4 @@ $(CADDY):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/caddyserver/caddy/v2/cmd/caddy@$(CADDY_VERSION)
 	@mv .local/bin/caddy $(CADDY)
 
-.PHONY: help run apart demo test race failures bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run apart demo test race failures away rolling bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
