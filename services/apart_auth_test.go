@@ -10,10 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	// only with transactions:
-	transactionsv1 "example.com/groundwork/api/transactions/v1"
-	// end transactions
 	authv1 "example.com/groundwork/api/auth/v1"
+	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	"example.com/groundwork/migrations"
 	"example.com/groundwork/pkg/gatewaytest"
 )

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,6 +249,82 @@ func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 	}
 }
 
+// What may have reached an instance is sent to no other, unless it is a GET; what was refused is. An instance that says so gets nothing, one that
+// broke a connection does.
+func TestARealGatewayLooksAfterInstances(t *testing.T) {
+	t.Parallel()
+	var read, write operation
+	for _, o := range operations(t) {
+		switch {
+		case !o.internal && o.method == "GET" && o.module == public(t).module:
+			read = o
+		case !o.internal && o.method == "POST" && o.module == public(t).module:
+			write = o
+		}
+	}
+	if write.path == "" {
+		t.Skip("nothing is written here")
+	}
+	var ready, breaks atomic.Bool
+	ready.Store(true)
+	var moody, steady atomic.Int64
+	instance := func(asked *atomic.Int64, moods bool) string {
+		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/readyz":
+				if moods && !ready.Load() {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+				return
+			case moods && breaks.Load():
+				asked.Add(1)
+				panic(http.ErrAbortHandler)
+			}
+			asked.Add(1)
+		}))
+		t.Cleanup(stub.Close)
+		return stub.Listener.Addr().String()
+	}
+	gateway := func(instances ...string) string {
+		address := unused(t)
+		gatewaytest.Start(t, address, map[string][]string{read.module: instances})
+		return address
+	}
+	statuses := func(base string, o operation) map[int]int {
+		found := map[int]int{}
+		for range 10 {
+			resp, _ := send(t, base, o.method, o.example())
+			found[resp.StatusCode]++
+		}
+		return found
+	}
+	two := gateway(instance(&moody, true), instance(&steady, false))
+	if got := statuses(two, write); got[200] != 10 || moody.Load() != 5 || steady.Load() != 5 {
+		t.Errorf("of two that are well: %v, %d and %d", got, moody.Load(), steady.Load())
+	}
+	breaks.Store(true)
+	moody.Store(0)
+	steady.Store(0)
+	if got := statuses(two, read); got[200] != 10 || moody.Load() == 0 {
+		t.Errorf("a GET whose connection breaks: %v, %d tries", got, moody.Load())
+	}
+	moody.Store(0)
+	steady.Store(0)
+	if got := statuses(two, write); got[503] == 0 || int64(got[503]) != moody.Load() || int64(got[200]) != steady.Load() || got[200]+got[503] != 10 {
+		t.Errorf("a POST whose connection breaks: %v, and %d and %d have seen it: it is not to be sent twice, nor to be kept from an instance", got, moody.Load(), steady.Load())
+	}
+	breaks.Store(false)
+	ready.Store(false)
+	time.Sleep(1500 * time.Millisecond) // it asks twice a second
+	moody.Store(0)
+	if got := statuses(two, write); got[200] != 10 || moody.Load() != 0 {
+		t.Errorf("while one is not ready: %v, and it is asked %d times", got, moody.Load())
+	}
+	if got := statuses(gateway("127.0.0.1:1", instance(&steady, false)), write); got[200] != 10 {
+		t.Errorf("while one is refused: %v", got)
+	}
+}
+
 // probe asks which module answers; "" is for the gateway's own 404.
 func probe(t *testing.T, base, method, path, want string, headers ...string) {
 	t.Helper()
@@ -323,12 +400,18 @@ func startGateway(t *testing.T, away ...string) string {
 			upstreams[module] = []string{"127.0.0.1:1"}
 		}
 	}
+	address := unused(t)
+	gatewaytest.Start(t, address, upstreams)
+	return address
+}
+
+// unused is an address that nobody listens at.
+func unused(t *testing.T) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	gatewaytest.Start(t, address, upstreams)
-	return address
+	defer listener.Close()
+	return listener.Addr().String()
 }
