@@ -22,12 +22,17 @@ import (
 // While a release is replaced by the next one, both run on the schema of the next one: docs/change-the-database.md. So no file may hold up who
 // uses a table that was there before, nor take away what the release before uses. This runs every file and looks at what Postgres did.
 
+// released are files of a fork that were released before this was looked at, and cannot be changed any more: "invoices/0002_more.sql".
+var released = []string{}
+
 func TestMigrationsLetTheReleaseBeforeGoOn(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewEmpty(t)
 	for _, module := range migrations.Modules() {
 		for _, fault := range faults(t, db, module, db.URL(module)) {
-			t.Error(fault)
+			if name, _, _ := strings.Cut(fault, ": "); !slices.Contains(released, name) {
+				t.Error(fault)
+			}
 		}
 	}
 }
@@ -262,6 +267,7 @@ func TestWhatHoldsUpTheReleaseBeforeIsFound(t *testing.T) {
 		{"a type of the same bytes", "alter table %[1]s.old alter column name type text", ""},
 		{"an index", "create index on %[1]s.old (name)", "reads all of %[1]s.old under ShareLock"},
 		{"a unique constraint", "alter table %[1]s.old add unique (name)", "reads all of %[1]s.old"},
+		{"a unique constraint of an index that is there", "alter table %[1]s.old add constraint u unique using index %[1]s_ready", ""},
 		{"a check", "alter table %[1]s.old add constraint c check (id > 0)", "reads all of %[1]s.old under AccessExclusiveLock"},
 		{"a check of what comes from now on", "alter table %[1]s.old add constraint c check (id > 0) not valid", ""},
 		{"the check of what was there", "alter table %[1]s.old validate constraint later", ""},
@@ -287,7 +293,7 @@ func TestWhatHoldsUpTheReleaseBeforeIsFound(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			m, db := newImaginary(t)
 			m.files[m.name+"/0002_old.sql"] = m.file(`create table %[1]s.old (id int primary key, name varchar(10), known text check (known is not null), constraint later check (id < 9) not valid);
-				create table %[1]s.other (id int primary key); grant select, update (name) on %[1]s.old to groundwork_%[1]s;`)
+				create table %[1]s.other (id int primary key); create unique index %[1]s_ready on %[1]s.old (name); grant select, update (name) on %[1]s.old to groundwork_%[1]s;`)
 			m.files[m.name+"/0003_next.sql"] = m.file(c.sql + ";")
 			found := strings.Join(faults(t, db, m.name, m.login(t, db, "x")[m.name]), "\n")
 			if want := strings.ReplaceAll(c.want, "%[1]s", m.name); (want == "") != (found == "") || !strings.Contains(found, want) {
