@@ -15,6 +15,8 @@ LINT_VERSION := v2.15.0
 LINT := .local/bin/golangci-lint-$(LINT_VERSION)
 OASDIFF_VERSION := v1.35.0
 OASDIFF := .local/bin/oasdiff-$(OASDIFF_VERSION)
+CADDY_VERSION := v2.11.9
+CADDY := .local/bin/caddy-$(CADDY_VERSION)
 
 # What you give on the command line reaches a command by its environment, as you typed it: neither make nor a shell reads it. From anywhere
 # else these count as empty: make and other tools have an AS and a DB of their own, and some systems a NAME.
@@ -36,6 +38,10 @@ dev: ## the same, and build, migrate and serve again at every save
 debug: $(DLV) #: the same under a debugger, for an editor at 127.0.0.1:2345
 	@$(BUILD_LOCAL)
 	@$(LOCAL) -debug "$$PWD/$(DLV)"
+
+apart: $(CADDY) #: the same with every module in processes of its own, behind the gateway
+	@$(BUILD_LOCAL)
+	@$(LOCAL) -apart "$$PWD/$(CADDY)"
 
 logs: ## what the running server says
 	@$(BUILD_LOCAL)
@@ -96,6 +102,18 @@ overload: #: offer five times what can be carried, and see how much of the work 
 	@$(BUILD_LOCAL)
 	@NEED_OVERLOAD=true $(TESTS) go test -count=1 -v -timeout 30m $(TESTFLAGS) -run TestFiveTimesTheLoad ./services
 # end auth
+
+# only with auth:
+away: $(CADDY) #: kill each process of those that run apart, and see what goes on
+	@$(BUILD_LOCAL)
+	@NEED_APART=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAModuleIsAway ./services
+# end auth
+
+# only with auth, transactions:
+rolling: $(CADDY) #: replace both instances under payments, by releases with migrations; ROLLING_TIMES=20
+	@$(BUILD_LOCAL)
+	@NEED_ROLLING=true $(TESTS) go test -count=1 -v -timeout 30m $(TESTFLAGS) -run TestRollingRestarts ./services
+# end auth, transactions
 
 docs: #: do what docs/ says, as a reader does
 	@$(BUILD_LOCAL)
@@ -190,4 +208,13 @@ $(OASDIFF):
 	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/oasdiff/oasdiff@$(OASDIFF_VERSION)
 	@mv .local/bin/oasdiff $(OASDIFF)
 
+<<<<<<< HEAD
 .PHONY: help run demo test race failures overload bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+=======
+$(CADDY):
+	@echo "building caddy $(CADDY_VERSION), once"
+	@mkdir -p .local/bin && GOBIN="$$PWD/.local/bin" go install github.com/caddyserver/caddy/v2/cmd/caddy@$(CADDY_VERSION)
+	@mv .local/bin/caddy $(CADDY)
+
+.PHONY: help run apart demo test race failures away rolling bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+>>>>>>> rolling

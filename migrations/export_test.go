@@ -14,3 +14,13 @@ func Use(t *testing.T, other fs.FS) {
 
 // RiverVersion is the version of River's tables that is pinned.
 const RiverVersion = riverVersion
+
+// What the check of the files does one after the other.
+var (
+	Open    = open
+	Prepare = prepare
+	Enter   = login
+)
+
+// Files are those that Use put in place, or the embedded ones.
+func Files() fs.FS { return files }

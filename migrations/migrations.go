@@ -44,6 +44,13 @@ const riverVersion = 8
 // oldest is the first major version of Postgres whose schema public is closed to everybody, on which the walls rest.
 const oldest = 15
 
+const (
+	// lockWait is how long a migration waits for a lock, and so how long all that comes behind it waits for nothing: less than a request does.
+	lockWait = 1 * time.Second
+	// lockTries is how often it comes back for it.
+	lockTries = 30
+)
+
 // lockKey is the advisory lock under which a database is migrated, whoever starts it first.
 const lockKey = 0x67776d69 // any number, and always the same
 
@@ -112,8 +119,14 @@ func Up(ctx context.Context, ownerURL string, loginURLs map[string]string, out i
 	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int / 10000`).Scan(&major); err != nil || major < oldest {
 		return errors.Join(fmt.Errorf("this is Postgres %d; %d or later is needed", major, oldest), err)
 	}
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lockKey); err != nil {
-		return fmt.Errorf("wait for other migrations to end: %w", err)
+	// Whoever waits in pg_advisory_lock has a snapshot, for whose end `create index concurrently` waits: it and we would wait for each other.
+	for ours := false; !ours; {
+		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lockKey).Scan(&ours); err != nil {
+			return fmt.Errorf("wait for other migrations to end: %w", err)
+		}
+		if !ours {
+			time.Sleep(100 * time.Millisecond)
+		}
 	}
 	// Temporary tables are the one thing that a login may make without owning anything. An owner that may not say so goes on.
 	var name string
@@ -238,8 +251,34 @@ func (e *NeedsLogin) Error() string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// schema brings one module's schema to its newest version: River's tables first, because the module's files grant rights on them.
+// schema brings one module's schema to its newest version.
 func schema(ctx context.Context, conn *pgx.Conn, ownerURL, module string, out io.Writer) error {
+	if err := prepare(ctx, conn, ownerURL, module); err != nil {
+		return err
+	}
+	db, provider, err := open(ownerURL, module)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for try := 1; ; try++ {
+		results, err := provider.Up(ctx)
+		var partial *goose.PartialError
+		if errors.As(err, &partial) { // say which file it was, and what went well before it
+			results, err = partial.Applied, fmt.Errorf("%s: %w", partial.Failed.Source.Path, partial.Err)
+		}
+		for _, r := range results {
+			fmt.Fprintf(out, "migrated %s to %s (%d ms)\n", module, r.Source.Path, r.Duration.Milliseconds())
+		}
+		if !locked(err) || try == lockTries || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(lockWait) // in which those who waited behind it go on
+	}
+}
+
+// prepare makes one module's schema with River's tables, on which the module's files grant rights.
+func prepare(ctx context.Context, conn *pgx.Conn, ownerURL, module string) error {
 	if _, err := conn.Exec(ctx, "create schema if not exists "+pgx.Identifier{module}.Sanitize()); err != nil {
 		return err
 	}
@@ -257,20 +296,13 @@ func schema(ctx context.Context, conn *pgx.Conn, ownerURL, module string, out io
 			return fmt.Errorf("river: %w", err)
 		}
 	}
-	db, provider, err := open(ownerURL, module)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	results, err := provider.Up(ctx)
-	var partial *goose.PartialError
-	if errors.As(err, &partial) { // say which file it was, and what went well before it
-		results, err = partial.Applied, fmt.Errorf("%s: %w", partial.Failed.Source.Path, partial.Err)
-	}
-	for _, r := range results {
-		fmt.Fprintf(out, "migrated %s to %s (%d ms)\n", module, r.Source.Path, r.Duration.Milliseconds())
-	}
-	return err
+	return nil
+}
+
+// locked reports whether somebody had a lock for too long (lock_not_available).
+func locked(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == "55P03"
 }
 
 func open(ownerURL, module string) (*sql.DB, *goose.Provider, error) {
@@ -278,8 +310,7 @@ func open(ownerURL, module string) (*sql.DB, *goose.Provider, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// A migration never queues for a lock for long: everything behind it would wait as well.
-	config.RuntimeParams["lock_timeout"] = "5s"
+	config.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockWait.Milliseconds(), 10)
 	sub, err := fs.Sub(files, module)
 	if err != nil {
 		return nil, nil, err

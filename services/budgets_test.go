@@ -63,7 +63,7 @@ func (f files) actual(b budget) string {
 		}
 		fallthrough
 	default:
-		if m := regexp.MustCompile(`\b` + b.name + `(?:: | = ')([0-9a-z]+)`).FindStringSubmatch(f[b.file]); m != nil {
+		if m := regexp.MustCompile(`\b` + b.name + `(?:: | = '| )([0-9a-z]+)`).FindStringSubmatch(f[b.file]); m != nil {
 			return m[1]
 		}
 	}

@@ -123,9 +123,16 @@ func free(t *testing.T) string {
 // start runs the program until it is ready; it ends with the test, in good order.
 func start(t *testing.T, env map[string]string, args ...string) *program {
 	t.Helper()
+	return startOf(t, os.Args[0], env, args...)
+}
+
+// startOf is the same with another program.
+func startOf(t *testing.T, binary string, env map[string]string, args ...string) *program {
+	t.Helper()
 	env = with(env, "HTTP_ADDR", cmp.Or(env["HTTP_ADDR"], free(t)), "ADMIN_ADDR", free(t))
 	p := &program{url: "http://" + env["HTTP_ADDR"], admin: "http://" + env["ADMIN_ADDR"], logs: &logs{}}
 	p.cmd = command(t, env, append([]string{"serve"}, args...)...)
+	p.cmd.Path = binary
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -349,6 +356,9 @@ type teller struct {
 	t       *testing.T
 	url     string
 	answers []string
+	// only with auth:
+	mailbox string // of the process that keeps it, when a gateway is before that
+	// end auth
 }
 
 func (s *teller) RoundTrip(r *http.Request) (*http.Response, error) {

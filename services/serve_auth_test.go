@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -195,4 +201,110 @@ func TestOneTrace(t *testing.T) {
 			t.Errorf("a span holds a secret: %s", a)
 		}
 	}
+}
+
+// TestTheEndLosesNothing ends a process that is in the middle of everything: a request whose body is still to come, a connection that is kept, a
+// job, spans that were not pushed yet, sessions of Postgres.
+func TestTheEndLosesNothing(t *testing.T) {
+	t.Parallel()
+	smtp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer smtp.Close()
+	mailing, hangUp := make(chan struct{}), make(chan struct{})
+	go func() { // a mail server that takes its time and then gives up
+		if conn, err := smtp.Accept(); err == nil {
+			close(mailing)
+			<-hangUp
+			conn.Close()
+		}
+	}()
+	env := with(world(t), "DRAIN_DELAY", "1s", "SMTP_URL", "smtp://"+smtp.Addr().String()+"?tls=none")
+	seen, env := collecting(t, env)
+	p := start(t, with(env, "OTEL_BSP_SCHEDULE_DELAY", "600000"))
+	s := &teller{t: t, url: p.url}
+	registered, err := s.as("").auth().RegisterWithResponse(t.Context(), authv1.Credentials{Email: "gina@example.com", Password: "a password that is long enough"})
+	s.wants(202, registered, err)
+	<-mailing
+	address := strings.TrimPrefix(p.url, "http://")
+	body := `{"email":"gina@example.com","password":"another password"}`
+	slow := dial(t, address)
+	fmt.Fprintf(slow, "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:10])
+	kept := dial(t, address)
+	ask := func() *http.Response {
+		t.Helper()
+		fmt.Fprint(kept, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(kept), nil)
+		s.must(err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		s.must(err)
+		return resp
+	}
+	if ask().Close {
+		t.Error("a connection is not kept before the end")
+	}
+	if seen.whole("POST /v1/auth/register", nil) {
+		t.Error("spans are pushed before the end: this cannot show that they are at it")
+	}
+
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it drains", func() bool { return strings.Contains(p.logs.String(), "draining") })
+	if !ask().Close {
+		t.Error("while it drains it keeps connections, and their next request would meet its end")
+	}
+	eventually(t, "it takes no connections any more", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	if _, err := io.WriteString(slow, body[10:]); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(slow), nil)
+	if err != nil || resp.StatusCode != 401 {
+		t.Errorf("the request in flight: %v %v", resp, err)
+	}
+	time.Sleep(200 * time.Millisecond) // a process that does not wait for its job would end in this time
+	if strings.Contains(p.logs.String(), `"msg":"stopped"`) {
+		t.Error("it ends while a job runs")
+	}
+	close(hangUp)
+	if err := p.cmd.Wait(); err != nil || !strings.Contains(p.logs.String(), `"msg":"stopped"`) {
+		t.Errorf("it ended with %v", err)
+	}
+	if !seen.whole("POST /v1/auth/register", nil) || !seen.whole("POST /v1/auth/login", nil) {
+		t.Error("the last spans are lost")
+	}
+	db, err := pgx.Connect(t.Context(), env["DATABASE_URL"])
+	s.must(err)
+	defer db.Close(context.Background())
+	var state string
+	s.must(db.QueryRow(t.Context(), `select state from auth.river_job where kind = 'registration-mail'`).Scan(&state))
+	if state == "running" {
+		t.Error("the job is left as running: another process would wait until it counts as dead")
+	}
+	eventually(t, "Postgres knows how its sessions ended", func() bool { // soon after they did
+		var sessions, abandoned int
+		s.must(db.QueryRow(t.Context(), `select sessions, sessions_abandoned from pg_stat_database where datname = current_database()`).Scan(&sessions, &abandoned))
+		if abandoned > 0 {
+			t.Fatalf("%d of %d sessions were left without a word", abandoned, sessions)
+		}
+		return sessions > 1
+	})
+}
+
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn
 }

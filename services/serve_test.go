@@ -147,6 +147,31 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestASecondSignalEndsAtOnce is for who does not want to wait for the drain.
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	p := start(t, with(world(t), "DRAIN_DELAY", "1m"))
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return strings.Contains(p.logs.String(), "draining") })
+	ended := make(chan error, 1)
+	go func() { ended <- p.cmd.Wait() }()
+	select {
+	case err := <-ended:
+		t.Fatalf("one signal ends it at once: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGINT)
+	select {
+	case err := <-ended:
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+			t.Errorf("the second signal ends it with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the second signal does not end it")
+	}
+}
+
 func TestMetricsAreByRoute(t *testing.T) {
 	t.Parallel()
 	p := start(t, world(t))

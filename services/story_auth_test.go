@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -108,7 +109,7 @@ func (s *teller) login(email, password string) *person {
 func (s *teller) mail(to string) (token string) {
 	s.t.Helper()
 	eventually(s.t, "a mail comes", func() bool {
-		resp, err := http.Get(s.url + "/dev/mail.json?to=" + url.QueryEscape(to))
+		resp, err := http.Get(cmp.Or(s.mailbox, s.url) + "/dev/mail.json?to=" + url.QueryEscape(to))
 		s.must(err)
 		defer resp.Body.Close()
 		var mails []struct{ Token string }

@@ -104,6 +104,9 @@ func TestVersionsAreThoseOfTheRestOfTheProject(t *testing.T) {
 	if want := "postgres-" + local + ":/var/lib/postgresql"; !slices.Equal(postgres.Volumes, []string{want}) {
 		t.Errorf("the volume of Postgres is %s, want %s: another major cannot read the files", postgres.Volumes, want)
 	}
+	if image, pinned := find(t, "deploy/apart.yml", `image: caddy:(\d+\.\d+)-`), find(t, "Makefile", `(?m)^CADDY_VERSION := v(\d+\.\d+)\.`); image != pinned {
+		t.Errorf("compose runs Caddy %s, make apart %s", image, pinned)
+	}
 	language := find(t, "go.mod", `(?m)^go (\d+\.\d+)`)
 	if got := find(t, "deploy/Dockerfile", `golang:(\d+\.\d+)-`); got != language {
 		t.Errorf("the image is built with Go %s, go.mod says %s", got, language)

@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,15 +9,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"example.com/groundwork/pkg/gatewaytest"
 )
 
 const (
@@ -240,11 +241,87 @@ func TestARealGatewayRoutesPreflights(t *testing.T) {
 func TestAModuleThatIsAwayIsAProblem(t *testing.T) {
 	t.Parallel()
 	some := public(t)
-	base := startGateway(t, strings.ToUpper(some.module)+"_UPSTREAM=127.0.0.1:1")
+	base := startGateway(t, some.module)
 	resp, body := send(t, base, some.method, some.example())
 	problem(t, "a module that is away", resp, body, 503, "dependency-unavailable")
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+}
+
+// What may have reached an instance is sent to no other, unless it is a GET; what was refused is. An instance that says so gets nothing, one that
+// broke a connection does.
+func TestARealGatewayLooksAfterInstances(t *testing.T) {
+	t.Parallel()
+	var read, write operation
+	for _, o := range operations(t) {
+		switch {
+		case !o.internal && o.method == "GET" && o.module == public(t).module:
+			read = o
+		case !o.internal && o.method == "POST" && o.module == public(t).module:
+			write = o
+		}
+	}
+	if write.path == "" {
+		t.Skip("nothing is written here")
+	}
+	var ready, breaks atomic.Bool
+	ready.Store(true)
+	var moody, steady atomic.Int64
+	instance := func(asked *atomic.Int64, moods bool) string {
+		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/readyz":
+				if moods && !ready.Load() {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+				return
+			case moods && breaks.Load():
+				asked.Add(1)
+				panic(http.ErrAbortHandler)
+			}
+			asked.Add(1)
+		}))
+		t.Cleanup(stub.Close)
+		return stub.Listener.Addr().String()
+	}
+	gateway := func(instances ...string) string {
+		address := unused(t)
+		gatewaytest.Start(t, address, map[string][]string{read.module: instances})
+		return address
+	}
+	statuses := func(base string, o operation) map[int]int {
+		found := map[int]int{}
+		for range 10 {
+			resp, _ := send(t, base, o.method, o.example())
+			found[resp.StatusCode]++
+		}
+		return found
+	}
+	two := gateway(instance(&moody, true), instance(&steady, false))
+	if got := statuses(two, write); got[200] != 10 || moody.Load() != 5 || steady.Load() != 5 {
+		t.Errorf("of two that are well: %v, %d and %d", got, moody.Load(), steady.Load())
+	}
+	breaks.Store(true)
+	moody.Store(0)
+	steady.Store(0)
+	if got := statuses(two, read); got[200] != 10 || moody.Load() == 0 {
+		t.Errorf("a GET whose connection breaks: %v, %d tries", got, moody.Load())
+	}
+	moody.Store(0)
+	steady.Store(0)
+	if got := statuses(two, write); got[503] == 0 || int64(got[503]) != moody.Load() || int64(got[200]) != steady.Load() || got[200]+got[503] != 10 {
+		t.Errorf("a POST whose connection breaks: %v, and %d and %d have seen it: it is not to be sent twice, nor to be kept from an instance", got, moody.Load(), steady.Load())
+	}
+	breaks.Store(false)
+	ready.Store(false)
+	time.Sleep(1500 * time.Millisecond) // it asks twice a second
+	moody.Store(0)
+	if got := statuses(two, write); got[200] != 10 || moody.Load() != 0 {
+		t.Errorf("while one is not ready: %v, and it is asked %d times", got, moody.Load())
+	}
+	if got := statuses(gateway("127.0.0.1:1", instance(&steady, false)), write); got[200] != 10 {
+		t.Errorf("while one is refused: %v", got)
 	}
 }
 
@@ -307,35 +384,10 @@ func send(t *testing.T, base, method, path string, headers ...string) (*http.Res
 	return resp, string(body)
 }
 
-// startGateway runs Caddy on our file before three modules that say their names, and returns its address.
-func startGateway(t *testing.T, env ...string) string {
+// startGateway runs the gateway before modules that say their names, and returns its address. away is the module that is not there.
+func startGateway(t *testing.T, away ...string) string {
 	t.Helper()
-	caddy, err := exec.LookPath("caddy")
-	if err != nil {
-		const how = "there is no caddy here (apt-get install caddy): the gateway's file is compared as a text only"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	file, err := filepath.Abs(caddyfile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ctx, cancel := context.WithCancel(context.Background()) // t.Context ends before the cleanups
-	cmd := exec.CommandContext(ctx, caddy, "run", "--adapter", "caddyfile", "--config", file)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GATEWAY_HOST="+host, "GATEWAY_PORT="+port)
+	upstreams := map[string][]string{}
 	for _, module := range modules(t) {
 		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Module", module)
@@ -343,29 +395,23 @@ func startGateway(t *testing.T, env ...string) string {
 			w.Header().Set("Seen-For", r.Header.Get("X-Forwarded-For"))
 		}))
 		t.Cleanup(stub.Close)
-		cmd.Env = append(cmd.Env, strings.ToUpper(module)+"_UPSTREAM="+stub.Listener.Addr().String())
+		upstreams[module] = []string{stub.Listener.Addr().String()}
+		if slices.Contains(away, module) {
+			upstreams[module] = []string{"127.0.0.1:1"}
+		}
 	}
-	cmd.Env = append(cmd.Env, env...)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	address := unused(t)
+	gatewaytest.Start(t, address, upstreams)
+	return address
+}
+
+// unused is an address that nobody listens at.
+func unused(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() { cancel(); <-ended })
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			return address
-		}
-		select {
-		case <-ended:
-			t.Fatalf("caddy ended:\n%s", log.String())
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("caddy does not answer")
-		}
-	}
+	defer listener.Close()
+	return listener.Addr().String()
 }

@@ -28,9 +28,9 @@ func main() {
 
 // demo talks to one server. A step that fails panics with its reason, so that the story reads without interruptions.
 type demo struct {
-	base, mailpit string
-	setting       func(string) string // a setting: of the environment, or of what `make run` wrote
-	out           io.Writer
+	base, mailbox, mailpit string
+	setting                func(string) string // a setting: of the environment, or of what `make run` wrote
+	out                    io.Writer
 }
 
 type failure struct{ error }
@@ -40,6 +40,7 @@ func run(getenv func(string) string, out io.Writer) (err error) {
 	local := readEnv(".local/run.env") // what `make run` wrote
 	get := func(name string) string { return cmp.Or(getenv(name), local[name]) }
 	d := &demo{base: get("BASE_URL"), mailpit: getenv("MAILPIT_URL"), setting: get, out: out}
+	d.mailbox = cmp.Or(getenv("MAIL_URL"), getenv("BASE_URL"), local["MAIL_URL"], local["BASE_URL"]) // elsewhere than the API when modules run apart
 	if d.base == "" {
 		return fmt.Errorf("no server: start one with `make run`, or set BASE_URL, OPERATOR_EMAIL and OPERATOR_PASSWORD")
 	}
@@ -104,7 +105,7 @@ func (d *demo) mail(to string) string {
 func (d *demo) newest(to string) string {
 	if d.mailpit == "" {
 		var mails []struct{ Token string }
-		if d.get(d.base+"/dev/mail.json?to="+url.QueryEscape(to), &mails) && len(mails) > 0 {
+		if d.get(d.mailbox+"/dev/mail.json?to="+url.QueryEscape(to), &mails) && len(mails) > 0 {
 			return mails[0].Token
 		}
 		return ""

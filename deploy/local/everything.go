@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,8 +50,8 @@ func claim(program string) (*site, error) {
 }
 
 // everything is `make run`: the stack, the program, its schema, an operator, and the server until it ends. With a debugger it is
-// `make debug`.
-func everything(ctx context.Context, debugger string) (int, error) {
+// `make debug`; with a gateway it is `make apart`.
+func everything(ctx context.Context, debugger, caddy string) (int, error) {
 	name, flags, wrap := "groundwork", []string(nil), []string(nil)
 	if debugger != "" {
 		name, flags = "groundwork-debug", []string{"-gcflags=./...=-N -l"}
@@ -90,6 +91,9 @@ func everything(ctx context.Context, debugger string) (int, error) {
 	r.warn()
 	if err != nil {
 		return 1, err
+	}
+	if caddy != "" {
+		return r.apart(caddy)
 	}
 	return r.serve(wrap)
 }
@@ -213,10 +217,15 @@ func base(address string) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// announce writes run.env and tells where everything is.
+// announce tells where everything is when it is one process.
 func (r *site) announce(end string) error {
 	api, admin := base(os.Getenv("HTTP_ADDR")), base(os.Getenv("ADMIN_ADDR"))
-	vars := "BASE_URL=" + quote(api) + "\nADMIN_URL=" + quote(admin) + "\n"
+	return r.tell(end, api, admin, api, [2]string{"docs", api + "/docs"}, [2]string{"metrics", admin + "/metrics"})
+}
+
+// tell writes run.env and prints where everything is; mail is the process that keeps the mailbox.
+func (r *site) tell(end, api, admin, mail string, more ...[2]string) error {
+	vars := "BASE_URL=" + quote(api) + "\nADMIN_URL=" + quote(admin) + "\nMAIL_URL=" + quote(mail) + "\n"
 	for _, name := range []string{"ENVIRONMENT", "DATABASE_URL", "REDIS_URL", "KEY_ENCRYPTION_KEY_FILE", "OPERATOR_EMAIL", "OPERATOR_PASSWORD"} {
 		vars += name + "=" + quote(os.Getenv(name)) + "\n"
 	}
@@ -226,13 +235,17 @@ func (r *site) announce(end string) error {
 	if err != nil {
 		return err
 	}
-	lines := [][2]string{{"API", api}, {"docs", api + "/docs"}, {"metrics", admin + "/metrics"}, {"shell", ". .local/run.env"}, {"log", "make logs"}}
+	lines := slices.Concat([][2]string{{"API", api}}, more, [][2]string{{"shell", ". .local/run.env"}, {"log", "make logs"}})
 	// only with auth:
-	lines = append(lines, [2]string{"mailbox", api + "/dev/mail"}, [2]string{"operator", os.Getenv("OPERATOR_EMAIL") + "  " + os.Getenv("OPERATOR_PASSWORD")})
+	lines = append(lines, [2]string{"mailbox", mail + "/dev/mail"}, [2]string{"operator", os.Getenv("OPERATOR_EMAIL") + "  " + os.Getenv("OPERATOR_PASSWORD")})
 	// end auth
+	width := 10
+	for _, line := range lines {
+		width = max(width, len(line[0]))
+	}
 	fmt.Fprintf(os.Stderr, "\n  Groundwork is up, after %.1f s. %s; the data stay (make reset wipes them).\n\n", time.Since(r.begin).Seconds(), end)
 	for _, line := range lines {
-		fmt.Fprintf(os.Stderr, "    %-10s %s\n", line[0], line[1])
+		fmt.Fprintf(os.Stderr, "    %-*s %s\n", width, line[0], line[1])
 	}
 	fmt.Fprintln(os.Stderr)
 	return nil

@@ -4,6 +4,7 @@
 //	go run ./deploy/local go run ./services serve      any command, with DATABASE_URL and REDIS_URL in its environment
 //	go run ./deploy/local -dev                         the same, and again whenever something is saved (make dev)
 //	go run ./deploy/local -debug PATH-OF-DLV           everything, under a debugger (make debug)
+//	go run ./deploy/local -apart PATH-OF-CADDY         everything, each module in processes of its own (make apart)
 //	go run ./deploy/local -logs                        what the server says (make logs)
 //	go run ./deploy/local -test go test ./...          a stack for tests: fast and not durable; nobody's data
 //	go run ./deploy/local -test -hold                  prints the environment, stays until its stdin closes
@@ -51,6 +52,7 @@ func run() (int, error) {
 	reset := flag.Bool("reset", false, "wipe the data of this checkout")
 	watch := flag.Bool("dev", false, "build, migrate and serve again whenever something is saved")
 	debugger := flag.String("debug", "", "the path of dlv: serve under a debugger")
+	caddy := flag.String("apart", "", "the path of caddy: serve each module in processes of its own, behind the gateway")
 	logs := flag.Bool("logs", false, "show what the server says")
 	keeper := flag.Bool("keep", false, "look after the servers of a launcher; not for you")
 	flag.Parse()
@@ -93,7 +95,7 @@ func run() (int, error) {
 	case *watch:
 		return dev(ctx)
 	}
-	return everything(ctx, *debugger)
+	return everything(ctx, *debugger, *caddy)
 }
 
 // terminal reports whether our input is one that is still there.

@@ -17,8 +17,6 @@ create table auth.audit_addresses (
   created_at timestamptz not null default now()
 );
 create index audit_addresses_created_at on auth.audit_addresses (created_at);
-create index audit_events_kind on auth.audit_events (kind, id);
-create index audit_events_actor on auth.audit_events (actor, id);
 
 grant select, insert, update, delete on auth.revocations to groundwork_auth;
 grant select, insert, delete on auth.audit_addresses to groundwork_auth;

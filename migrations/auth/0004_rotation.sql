@@ -5,14 +5,8 @@
 alter table auth.keysets add column changed_at timestamptz not null default now();
 grant update (encrypted, changed_at) on auth.keysets to groundwork_auth;
 
--- What an old key has sealed is sealed again. A ciphertext begins with the id of its key, five bytes: by these it is found and counted.
-create index identities_email_ct_key on auth.identities (substring(email_ct from 1 for 5));
-create index registrations_email_ct_key on auth.registrations (substring(email_ct from 1 for 5));
-create index signing_keys_private_ct_key on auth.signing_keys (substring(private_ct from 1 for 5));
-create index one_time_tokens_email_ct_key on auth.one_time_tokens (substring(email_ct from 1 for 5));
-create index sessions_client_ct_key on auth.sessions (substring(client_ct from 1 for 5));
-create index totp_secret_ct_key on auth.totp (substring(secret_ct from 1 for 5));
-create index audit_addresses_address_ct_key on auth.audit_addresses (substring(address_ct from 1 for 5));
+-- What an old key has sealed is sealed again. A ciphertext begins with the id of its key, five bytes: by these it is found and counted
+-- (0007).
 grant update (email_ct) on auth.registrations to groundwork_auth;
 grant update (private_ct) on auth.signing_keys to groundwork_auth;
 grant update (email_ct) on auth.one_time_tokens to groundwork_auth;

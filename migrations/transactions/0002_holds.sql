@@ -59,5 +59,6 @@ grant select, insert (id, account_id, destination_account_id, amount, currency, 
 grant update (status, captured_amount, transaction_id, version) on transactions.holds to groundwork_transactions;
 grant update (held, status) on transactions.balances to groundwork_transactions;
 -- A new account is empty.
+-- contract: INSERT on transactions.balances is not used since v0.2.0
 revoke insert on transactions.balances from groundwork_transactions;
 grant insert (account_id, currency, floor) on transactions.balances to groundwork_transactions;

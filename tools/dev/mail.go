@@ -42,19 +42,19 @@ func mail(ctx context.Context, w world, args []string) error {
 		}
 	}
 	fmt.Fprintf(w.errors, "%d of %d mails; in a browser %s/dev/mail (the server keeps them in memory: a restart empties it)\n",
-		min(*count, len(letters)), len(letters), s.base)
+		min(*count, len(letters)), len(letters), s.mail)
 	return nil
 }
 
 func (s site) mails(ctx context.Context, to string) ([]letter, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/dev/mail.json?to="+url.QueryEscape(to), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.mail+"/dev/mail.json?to="+url.QueryEscape(to), nil)
 	if err != nil {
 		return nil, err
 	}
 	var letters []letter
 	status, err := s.send(req, &letters)
 	if err == nil && status == http.StatusNotFound {
-		err = fmt.Errorf("the server at %s keeps no mailbox: it has one in local runs without SMTP_URL only", s.base)
+		err = fmt.Errorf("the server at %s keeps no mailbox: it has one in local runs without SMTP_URL only", s.mail)
 	} else if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("the mailbox answers %d", status)
 	}

@@ -16,6 +16,7 @@ import (
 // site is the running server, as `make run` and `make dev` describe it in .local/run.env. The environment's word comes first.
 type site struct {
 	base   string
+	mail   string // the process that keeps the mailbox, which is another one when modules run apart
 	getenv func(string) string
 }
 
@@ -30,6 +31,7 @@ func running(getenv func(string) string) (site, error) {
 		values[name] = strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(value, "'"), "'"), `'\''`, "'")
 	}
 	s := site{getenv: func(name string) string { return cmp.Or(getenv(name), values[name]) }}
+	s.mail = cmp.Or(getenv("MAIL_URL"), getenv("BASE_URL"), values["MAIL_URL"], values["BASE_URL"])
 	if s.base = s.getenv("BASE_URL"); s.base == "" {
 		return s, errors.New("no server is running here: `make dev` or `make run` starts one in another terminal")
 	}

@@ -68,8 +68,8 @@ func (t tree) wireModule(p plan) error {
 			return lines(content).afterLast([]string{"# end "}, indent("\t", region("#", p.Module,
 				fmt.Sprintf("@%s vars {module} %[1]s", p.Module),
 				fmt.Sprintf("handle @%s {", p.Module),
-				fmt.Sprintf("\treverse_proxy {$%s_UPSTREAM:%s:8080}", strings.ToUpper(p.Module), p.Module),
-				"}")))
+				fmt.Sprintf("\treverse_proxy {$%s_UPSTREAM:%s:8080} {", strings.ToUpper(p.Module), p.Module),
+				"\t\timport instances", "\t}", "}")))
 		}),
 		t.compose(p))
 }
