@@ -196,7 +196,7 @@ func TestTheMetricsTellWhatIsWrong(t *testing.T) {
 	postgres, database := through(t, owner)
 	p := start(t, with(env, "DATABASE_URL", database))
 	st := &teller{t: t, url: p.url}
-	people := st.gather(env)
+	st.gather(env)
 	wants := func(what string, ok func(float64) bool, name string, labels ...string) {
 		t.Helper()
 		var last float64
@@ -231,11 +231,11 @@ func TestTheMetricsTellWhatIsWrong(t *testing.T) {
 	wants("the refusal is a request of auth", func(n float64) bool { return n >= 1 }, "http_server_request_duration_seconds_count",
 		`module="auth"`, `http_route="/v1/auth/login"`, `http_response_status_code="401"`)
 	// only with transactions:
-	a := st.open(people.alice, transactionsv1.NewAccount{Currency: "EUR"})
-	b := st.open(people.bob, transactionsv1.NewAccount{Currency: "EUR"})
+	alice := st.login("alice@example.com", "the long password of alice@example.com")
+	a, b := st.open(alice, transactionsv1.NewAccount{Currency: "EUR"}), st.open(alice, transactionsv1.NewAccount{Currency: "EUR"})
 	before := measured(t, p.admin, "batch_size_sum", `group="post batch"`)
-	st.wants(422, st.pay(people.alice, "too much", a, b, 1), nil)
-	st.wants(422, st.pay(people.alice, "too much again", a, b, 1), nil)
+	st.wants(422, st.pay(alice, "too much", a, b, 1), nil)
+	st.wants(422, st.pay(alice, "too much again", a, b, 1), nil)
 	wants("two orders were in batches", is(max(before, 0)+2), "batch_size_sum", `group="post batch"`)
 	wants("none was refused", is(0), "batch_refused_total", `group="post batch"`)
 	// end transactions

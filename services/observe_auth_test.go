@@ -315,6 +315,8 @@ func TestPrometheusFindsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// only with transactions:
+
 var lasting = regexp.MustCompile(`(\[|for: )(\d+)([mhd])`)
 
 // shortened has every rule look back, and wait, for a fifteenth of the time. What it compares with stays.
@@ -325,8 +327,6 @@ func shortened(rules string) string {
 		return fmt.Sprintf("%s%ds", m[1], n*map[string]int{"m": 60, "h": 3600, "d": 86400}[m[3]]/15)
 	})
 }
-
-// only with transactions:
 
 // TestPrometheusAlertsBeforePeopleNotice makes Postgres slow under a light load. The alert is to fire while every request is answered, and as
 // soon as the targets promise.
