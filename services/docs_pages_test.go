@@ -3,6 +3,7 @@ package main
 import (
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -82,8 +83,8 @@ var (
 	changes  = regexp.MustCompile(`(?m)^\s*make (module|resource|rename|remove|upgrade|release|snapshot)\b`)
 )
 
-// slow reports whether a command of the page does more than to call the server.
-func (p page) slow() bool { return p.has(compiles) }
+// slow reports whether a command of the page does more than to call the server, or the page is one of many.
+func (p page) slow() bool { return p.has(compiles) || path.Dir(p.name) == "docs/runbooks" }
 
 // changing reports whether the page's commands make files, which it then tells of.
 func (p page) changing() bool { return p.has(changes) }

@@ -70,7 +70,7 @@ func TestEveryServiceThatRunsApartHasWhatItNeeds(t *testing.T) {
 		}
 	}
 	text = bytes.ReplaceAll(text, []byte("!reset null"), []byte("{}"))
-	text = regexp.MustCompile(`\$\{\w+:-([^}]*)\}`).ReplaceAll(text, []byte("$1"))
+	text = regexp.MustCompile(`\$\{\w+:(?:-([^}]*)|\+[^}]*)\}`).ReplaceAll(text, []byte("$1"))
 	if err := yaml.Unmarshal(text, &file); err != nil {
 		t.Fatal(err)
 	}

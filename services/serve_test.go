@@ -192,7 +192,7 @@ func TestMetricsAreByRoute(t *testing.T) {
 	if bytes.Contains(body, []byte("hostile")) {
 		t.Error("a path became a label")
 	}
-	for _, name := range []string{"http_server_request_duration_seconds", "db_client_connection_count", "go_goroutines"} {
+	for _, name := range []string{"http_server_request_duration_seconds", "db_client_connection_max", "go_goroutines"} {
 		if !bytes.Contains(body, []byte(name)) {
 			t.Errorf("there is no metric %s", name)
 		}

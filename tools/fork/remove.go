@@ -152,8 +152,9 @@ func belongs(name string, content []byte, module string) bool {
 			return true
 		}
 	}
-	folder, base := path.Split(name) // in the front door's folder a module's files are known by their names
-	return folder == "services/" && (strings.HasSuffix(base, "_"+module+".go") || strings.HasSuffix(base, "_"+module+"_test.go"))
+	folder, base := path.Split(name) // in the front door's folder a module's files are known by their names, and so is what has no comments
+	return folder == "services/" && (strings.HasSuffix(base, "_"+module+".go") || strings.HasSuffix(base, "_"+module+"_test.go")) ||
+		folder == "deploy/observability/dashboards/" && strings.HasSuffix(base, "_"+module+".json")
 }
 
 var (
