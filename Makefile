@@ -97,7 +97,7 @@ browser: #: try every page in a real Chromium
 # only with auth:
 failures: #: see what goes on while Redis, Postgres and the rest fail one after the other
 	@$(BUILD_LOCAL)
-	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenA ./services
+	@NEED_FAILURES=true $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestWhenAP ./services
 # end auth
 
 # only with auth:
@@ -117,6 +117,13 @@ rolling: $(CADDY) #: replace both instances under payments, by releases with mig
 	@$(BUILD_LOCAL)
 	@NEED_ROLLING=true $(TESTS) go test -count=1 -v -timeout 30m $(TESTFLAGS) -run TestRollingRestarts ./services
 # end auth, transactions
+
+# only with auth:
+# The log of it is what goes to the standard error.
+checklist: $(CADDY) $(PROMETHEUS) #: run the tests that answer the fourteen questions of docs/checklist.md, and print the answers
+	@$(BUILD_LOCAL)
+	@NEED_FAILURES=true NEED_OVERLOAD=true NEED_APART=true NEED_ROLLING=true NEED_PROMETHEUS="$$PWD/$(PROMETHEUS)" $(TESTS) go run ./tools/checklist
+# end auth
 
 observe: $(PROMETHEUS) $(PROMTOOL) #: try alerts, dashboards and runbooks on a real Prometheus that scrapes a real server
 	@$(PROMTOOL) check config deploy/observability/prometheus.yml
@@ -231,4 +238,4 @@ $(CADDY):
 	@mkdir -p .local/bin && to=$$PWD/$@ && dir=$$(cd / && go mod download -json github.com/prometheus/prometheus@$(PROMETHEUS_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p') && \
 		cd "$$dir" && GOWORK=off go build -tags remove_all_sd,enable_dns_sd -o "$$to" ./cmd/$*
 
-.PHONY: help run apart demo test race failures overload away rolling observe bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run apart demo test race failures overload away rolling observe checklist bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

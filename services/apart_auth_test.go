@@ -174,6 +174,7 @@ func TestWhenAModuleIsAway(t *testing.T) {
 	if booked := p.booked(st); booked != p.made.Load() || booked == 0 {
 		t.Errorf("of %d payments that were answered as made, %d are booked", p.made.Load(), booked)
 	}
+	t.Attr("figure", fmt.Sprintf("every process was killed once, under %d payments, each booked once", p.made.Load()))
 	t.Logf("%d payments, each booked once; all answers: %s", p.made.Load(), answers)
 	// end transactions
 }

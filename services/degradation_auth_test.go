@@ -183,6 +183,7 @@ func TestWhenAPartFails(t *testing.T) {
 			rows = append(rows, row{"the database of " + m + " hangs", failing(well, asked...), mine[m].Hole, mine[m].Pass})
 		}
 	}
+	var toDegrade, toRecover time.Duration
 	for _, c := range rows {
 		c.fail()
 		began := time.Now()
@@ -201,9 +202,11 @@ func TestWhenAPartFails(t *testing.T) {
 			_, _, body := fetch(t, get(p.admin+"/readyz?verbose"))
 			return bytes.Contains(body, []byte(`"ok"`)) && !bytes.Contains(body, []byte("degraded")) && !bytes.Contains(body, []byte("failed"))
 		})
+		toDegrade, toRecover = max(toDegrade, degraded), max(toRecover, again)
 		t.Logf("%s: answered like that after %s (the slowest in %s), well again after %s", c.what,
 			degraded.Round(time.Millisecond), slowest.Round(time.Millisecond), again.Round(time.Millisecond))
 	}
+	t.Attr("figure", fmt.Sprintf("%d parts failed; degraded after %s at most, well again after %s at most", len(rows), toDegrade.Round(100*time.Millisecond), toRecover.Round(100*time.Millisecond)))
 	postgres.Cut() // as a restart does
 	eventually(t, "after a restart of Postgres", func() bool { return a.ask().statuses == well })
 	// only with transactions:

@@ -296,6 +296,7 @@ func TestPrometheusFindsWhatIsAskedFor(t *testing.T) {
 			}
 			said += fmt.Sprintf("\n%-55s %3d     %s", q.where, len(found[i]), found[i][0])
 		}
+		t.Attr("figure", fmt.Sprintf("%s: %d queries of rules and dashboards, %d without a series, each with its excuse", how, len(all), strings.Count(said, " –  ")))
 		t.Logf("%s, every query, how many series it found and the first of them:%s", how, said)
 		for _, name := range notYet {
 			if len(w.ask(name)) > 0 {
@@ -385,6 +386,7 @@ func TestPrometheusAlertsBeforePeopleNotice(t *testing.T) {
 	until("the alert is pending", is("pending"))
 	t.Logf("slow: the alert is pending after %s", time.Since(began).Round(time.Second))
 	until("the alert fires", is("firing"))
+	t.Attr("figure", fmt.Sprintf("statements take ten times as long: the alert fires while %d requests are answered well, the slowest in %s", requests, slowest.Round(time.Millisecond)))
 	t.Logf("slow: it fires after %s (with windows of a fifteenth); meanwhile %d requests were answered well, the slowest in %s",
 		time.Since(began).Round(time.Second), requests, slowest.Round(time.Millisecond))
 

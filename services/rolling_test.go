@@ -166,5 +166,6 @@ func TestRollingRestarts(t *testing.T) {
 	if notes != 2 || valid != 1 {
 		t.Errorf("the migrations left %d balances with a note and %d constraints", notes, valid)
 	}
+	t.Attr("figure", fmt.Sprintf("%d replacements under %d payments and as many reads, %d requests went wrong, %d booked", 2*times, p.made.Load(), p.bad(), booked))
 	t.Logf("%d replacements in %s: %d payments, %d in the ledger, over %d connections; all answers: %s", 2*times, time.Since(began).Round(time.Second), p.made.Load(), booked, p.dials.Load(), answers)
 }
