@@ -95,6 +95,7 @@ func inMemory(h http.Handler, r *http.Request) (resp *http.Response, err error) 
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
+	defer in.Body.Close() // as over the network: who measures the call waits for it
 	w := &recorder{header: http.Header{}}
 	defer func() {
 		if v := recover(); v == http.ErrAbortHandler {

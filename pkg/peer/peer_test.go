@@ -398,3 +398,39 @@ func TestATraceGoesOnBothWays(t *testing.T) {
 		}
 	})
 }
+
+// closing is a body that tells that it was closed.
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error { c.closed = true; return nil }
+
+// TestABodyIsClosedBothWays: a call whose body is not closed is never measured, however it ends.
+func TestABodyIsClosedBothWays(t *testing.T) {
+	t.Parallel()
+	here, there := peer.New(), peer.New()
+	here.Here("things", things())
+	server := httptest.NewServer(things())
+	t.Cleanup(server.Close)
+	if err := there.There("things", server.URL); err != nil {
+		t.Fatal(err)
+	}
+	for how, network := range map[string]*peer.Network{"here": here, "there": there} {
+		body := &closing{Reader: strings.NewReader("{}")}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://things/v1/echo/1", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := network.Open().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if !body.closed {
+			t.Errorf("%s: the body of the call is left open", how)
+		}
+	}
+}
