@@ -88,7 +88,7 @@ test: ## everything, on a Postgres and a Redis for tests; PKG=./services/..., RU
 # tools/fork has one goroutine, and reads the tree too often for the detector.
 race: #: the same under the race detector
 	@$(BUILD_LOCAL)
-	@$(TESTS) go test -race $(TESTFLAGS) $$(go list ./... | grep -v /tools/fork$$)
+	@$(TESTS) go test -race $(TESTFLAGS) $${PKG:-$$(go list ./... | grep -v /tools/fork$$)}
 
 browser: #: try every page in a real Chromium
 	@$(BUILD_LOCAL)
