@@ -90,7 +90,7 @@ race: #: the same under the race detector
 	@$(BUILD_LOCAL)
 	@$(TESTS) go test -race $(TESTFLAGS) $${PKG:-$$(go list ./... | grep -v /tools/fork$$)}
 
-browser: #: try every page in a real Chromium
+browser: $(CADDY) #: try every page in a real Chromium
 	@$(BUILD_LOCAL)
 	@NEED_BROWSER=true $(TESTS) go test -count=1 $(TESTFLAGS) -run InABrowser ./pkg/browsertest ./pkg/docs ./pkg/mail ./services
 

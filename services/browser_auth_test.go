@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -25,6 +24,7 @@ import (
 
 	transactionsv1 "example.com/groundwork/api/transactions/v1"
 	"example.com/groundwork/pkg/browsertest"
+	"example.com/groundwork/pkg/gatewaytest"
 )
 
 // TestAWebFrontEndInABrowser tells the story of deploy/web in a real Chromium: from a listed origin everything works, from others nothing.
@@ -41,8 +41,9 @@ func TestAWebFrontEndInABrowser(t *testing.T) {
 	t.Run("apart", func(t *testing.T) {
 		t.Parallel()
 		origin, env := listedOrigin(t)
-		gateway, processes := apart(t, env)
-		newFrontEnd(t, env, origin, caddy(t, gateway, processes), processes["auth"].url).story()
+		gatewaytest.Find(t)
+		_, processes := apart(t, env)
+		newFrontEnd(t, env, origin, gateway(t, processes), processes["auth"].url).story()
 		for _, p := range processes {
 			noSecrets(t, p.logs.String())
 		}
@@ -60,25 +61,15 @@ func local(address string) string {
 	return "http://" + strings.Replace(address, "127.0.0.1", "localhost", 1)
 }
 
-// caddy runs the gateway as it is deployed, before these processes; where there is none, the other one has to do.
-func caddy(t *testing.T, other string, processes map[string]*program) string {
+// gateway runs the real one before these processes.
+func gateway(t *testing.T, processes map[string]*program) string {
 	t.Helper()
-	path, err := exec.LookPath("caddy")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("there is no caddy here (apt-get install caddy)")
-	}
-	if err != nil {
-		t.Log("there is no caddy here (apt-get install caddy): a gateway of the test's own stands before the modules")
-		return other
-	}
-	host, port, _ := strings.Cut(free(t), ":")
-	cmd := exec.Command(path, "run", "--adapter", "caddyfile", "--config", "../deploy/gateway/Caddyfile")
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GATEWAY_HOST="+host, "GATEWAY_PORT="+port)
+	at, upstreams := free(t), map[string][]string{}
 	for module, p := range processes {
-		cmd.Env = append(cmd.Env, strings.ToUpper(module)+"_UPSTREAM="+strings.TrimPrefix(p.url, "http://"))
+		upstreams[module] = []string{strings.TrimPrefix(p.url, "http://")}
 	}
-	background(t, cmd)
-	return "http://" + host + ":" + port
+	gatewaytest.Start(t, at, upstreams)
+	return "http://" + at
 }
 
 // background runs a command until the test ends.
