@@ -125,9 +125,11 @@ checklist: $(CADDY) $(PROMETHEUS) #: run the tests that answer the fourteen ques
 	@NEED_FAILURES=true NEED_OVERLOAD=true NEED_APART=true NEED_ROLLING=true NEED_PROMETHEUS="$$PWD/$(PROMETHEUS)" $(TESTS) go run ./tools/checklist
 # end auth
 
-observe: $(PROMETHEUS) $(PROMTOOL) #: try alerts, dashboards and runbooks on a real Prometheus that scrapes a real server
+alerts: $(PROMTOOL) #: try the alerts on series that fire them and on such that must not
 	@$(PROMTOOL) check config deploy/observability/prometheus.yml
 	@$(PROMTOOL) test rules deploy/observability/rules_test.yml
+
+observe: alerts $(PROMETHEUS) #: and alerts, dashboards and runbooks on a real Prometheus that scrapes a real server
 # only with auth:
 	@$(BUILD_LOCAL)
 	@NEED_PROMETHEUS="$$PWD/$(PROMETHEUS)" $(TESTS) go test -count=1 -v $(TESTFLAGS) -run TestPrometheus ./services
@@ -238,4 +240,4 @@ $(CADDY):
 	@mkdir -p .local/bin && to=$$PWD/$@ && dir=$$(cd / && go mod download -json github.com/prometheus/prometheus@$(PROMETHEUS_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p') && \
 		cd "$$dir" && GOWORK=off go build -tags remove_all_sd,enable_dns_sd -o "$$to" ./cmd/$*
 
-.PHONY: help run apart demo test race failures overload away rolling observe checklist bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run apart demo test race failures overload away rolling alerts observe checklist bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -180,9 +180,6 @@ func questions(t *testing.T) (list []question) {
 // byClause is what an expression says of labels and not of series.
 var byClause = regexp.MustCompile(`\b(?:by|on|group_left|ignoring|without) \([^)]*\)`)
 
-// notYet are metrics that rules and dashboards ask for and that the program does not have yet.
-var notYet = []string{"http_server_shed_total", "http_server_limit", "http_server_limit_in_flight"}
-
 // callsAnother reports whether a module calls one that is here, other than for keys to verify tokens with.
 func callsAnother(module string) bool {
 	return slices.ContainsFunc(modules[module].calls, func(callee string) bool { return callee != "auth" && slices.Contains(migrations.Modules(), callee) })
@@ -264,8 +261,6 @@ func TestPrometheusFindsWhatIsAskedFor(t *testing.T) {
 			switch {
 			case how == "pushed" && regexp.MustCompile(`\b(up|process_\w+|go_\w+)\b`).MatchString(q.query):
 				return "is scraped only" // whether there was an answer, and what the client of Prometheus says of the process
-			case slices.ContainsFunc(notYet, func(name string) bool { return strings.Contains(q.query, name) }):
-				return "is not there yet"
 			case strings.Contains(q.query, "http_client_") && !slices.ContainsFunc(migrations.Modules(), callsAnother):
 				return "is not there: no module of this backend calls another"
 			}
@@ -298,11 +293,6 @@ func TestPrometheusFindsWhatIsAskedFor(t *testing.T) {
 		}
 		t.Attr("figure", fmt.Sprintf("%s: %d queries of rules and dashboards, %d without a series, each with its excuse", how, len(all), strings.Count(said, " –  ")))
 		t.Logf("%s, every query, how many series it found and the first of them:%s", how, said)
-		for _, name := range notYet {
-			if len(w.ask(name)) > 0 {
-				t.Errorf("%s is there: take it out of notYet", name)
-			}
-		}
 	}
 	ran := 0
 	for _, page := range theTree(t).pages() {
