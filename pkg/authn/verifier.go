@@ -77,7 +77,7 @@ func NewVerifier(issuer, jwksURL string, client *http.Client) *Verifier {
 // Verify returns whom the token names. The error is Unauthenticated, or Unavailable when there are no keys to check it with.
 func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
 	if len(token) > longest {
-		return Principal{}, invalid(errors.New("too long"))
+		return Principal{}, Invalid(errors.New("too long"))
 	}
 	hash := sha256.Sum256([]byte(token))
 	if p, ok := v.recall(hash); ok {
@@ -85,7 +85,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	}
 	header, err := parseHeader(token)
 	if err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	key, err := v.key(ctx, header.KeyID)
 	if err != nil {
@@ -93,15 +93,15 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	}
 	payload, err := jws.Verify([]byte(token), jws.WithKey(jwa.ES256(), key))
 	if err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	var c Claims
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	p, err := c.principal(v.issuer, v.now())
 	if err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	v.remember(hash, p)
 	return v.unlessRevoked(p)
@@ -109,12 +109,13 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 
 func (v *Verifier) unlessRevoked(p Principal) (Principal, error) {
 	if v.Revoked.covers(p) {
-		return Principal{}, invalid(errors.New("revoked"))
+		return Principal{}, Invalid(errors.New("revoked"))
 	}
 	return p, nil
 }
 
-func invalid(cause error) error {
+// Invalid is how a token is refused (RFC 6750, section 3.1). The cause is for the log.
+func Invalid(cause error) error {
 	e := problem.Unauthenticated.New("unauthenticated", "The access token is not valid.").Because(cause)
 	e.Header = http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}
 	return e
@@ -200,7 +201,7 @@ func (v *Verifier) key(ctx context.Context, id string) (jwk.Key, error) {
 	}
 	key, err := v.known(id)
 	if key == nil && err == nil {
-		err = invalid(errUnknownKey)
+		err = Invalid(errUnknownKey)
 	}
 	return key, err
 }
@@ -218,7 +219,7 @@ func (v *Verifier) known(id string) (jwk.Key, error) {
 		return key, nil
 	}
 	if v.now().Sub(v.asked) < refreshEvery {
-		return nil, invalid(errUnknownKey)
+		return nil, Invalid(errUnknownKey)
 	}
 	return nil, nil
 }

@@ -149,6 +149,9 @@ func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash 
 // makeIdentity makes an identity; errExists when somebody has its address.
 func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made identity, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
@@ -167,6 +170,9 @@ func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made
 // replaceIdentity sets an identity's password and roles, ends its sessions and enqueues the mail that tells its owner.
 func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []string, hash string) (stands identity, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
 		for _, change := range []struct {
 			sql  string
 			args []any

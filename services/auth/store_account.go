@@ -38,6 +38,9 @@ type oneTimeToken struct {
 // addOneTimeToken notes what is asked for and the jobs that mail about it.
 func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []byte) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `
 			insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
 			values ($1, $2, $3, $4, $5, $6, now() + $7)`,
@@ -138,6 +141,9 @@ func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) 
 // changePassword replaces the password that was just proved, and ends the other sessions.
 func (s *store) changePassword(ctx context.Context, c credentials, hash string, session uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		var same bool
 		err := tx.QueryRow(ctx, `select changed_at = $2 from passwords where identity_id = $1 for update`, c.IdentityID, c.ChangedAt).Scan(&same)
 		if err != nil {
@@ -177,7 +183,7 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte) error {
 	id := *t.IdentityID
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil {
+		if err := stillIn(ctx, tx, id); err != nil {
 			return err
 		}
 		if err := useOneTimeTokens(ctx, tx, t); err != nil {
@@ -269,7 +275,7 @@ func (s *store) putTOTP(ctx context.Context, id uuid.UUID, secretCT []byte) erro
 // confirmTOTP has a secret count, with its first code used and its recovery codes, and ends the other sessions: those began without it.
 func (s *store) confirmTOTP(ctx context.Context, id, session uuid.UUID, secretCT []byte, step int64, digests [][]byte) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil { // a login without it waits (addSession)
+		if err := stillIn(ctx, tx, id); err != nil { // and a login without it waits (addSession)
 			return err
 		}
 		done, err := tx.Exec(ctx, `
@@ -307,6 +313,9 @@ func (s *store) newCodes(ctx context.Context, tx pgx.Tx, id uuid.UUID, digests [
 // replaceRecoveryCodes gives new ones to who has a second factor.
 func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests [][]byte) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
 		var there bool
 		err := tx.QueryRow(ctx, `select confirmed_at is not null from totp where identity_id = $1 for update`, id).Scan(&there)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !there {
@@ -322,6 +331,9 @@ func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests 
 // deleteTOTP takes a second factor away; its recovery codes go with it.
 func (s *store) deleteTOTP(ctx context.Context, id uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
 		gone, err := tx.Exec(ctx, `delete from totp where identity_id = $1`, id)
 		if err != nil {
 			return err

@@ -39,8 +39,11 @@ func (s *store) apiKeys(ctx context.Context, owner *uuid.UUID, before uuid.UUID,
 
 func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (made apiKey, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		if k.OwnerID != nil {
-			if err := s.mayHaveAnother(ctx, tx, *k.OwnerID); err != nil {
+			if err := mayHaveAnother(ctx, tx, *k.OwnerID); err != nil {
 				return err
 			}
 		}
@@ -62,11 +65,8 @@ func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (m
 	return s.apiKey(ctx, k.ID)
 }
 
-// mayHaveAnother refuses a key beyond those that one may have. Whoever asks for several at once gets them one after the other.
-func (s *store) mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) error {
-	if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, owner); err != nil {
-		return err
-	}
+// mayHaveAnother refuses a key beyond those that one may have. Whoever asks for several at once gets them one after the other: the owner is locked.
+func mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) error {
 	var have int
 	err := tx.QueryRow(ctx, `select count(*) from api_keys where owner_id = $1 and revoked_at is null and expires_at > now()`, owner).Scan(&have)
 	if err == nil && have >= keysOfOne {
@@ -103,6 +103,9 @@ func (s *store) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) e
 // changeKey changes a key of this owner.
 func (s *store) changeKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, kind string, change func(tx pgx.Tx) error) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		var subject uuid.UUID
 		err := tx.QueryRow(ctx, `
 			select coalesce(owner_id, id) from api_keys where id = $1 and owner_id is not distinct from $2 and revoked_at is null for update`, id, owner).Scan(&subject)

@@ -52,6 +52,9 @@ func forgetFailures(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 // proved gives a session a fresh proof.
 func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string) (session, error) {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		done, err := tx.Exec(ctx, `
 			update sessions set authenticated_at = now(), acr = $3, amr = $4
 			where id = $1 and identity_id = $2 and revoked_at is null
@@ -122,6 +125,9 @@ func (s *store) endSession(ctx context.Context, id, token uuid.UUID) error {
 // endSessionOf ends a session of the one who asks.
 func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		var theirs bool
 		err := tx.QueryRow(ctx, `select revoked_at is null from sessions where id = $1 and identity_id = $2 for update`, id, identity).Scan(&theirs)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !theirs {
@@ -140,6 +146,9 @@ func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error 
 // endOtherSessions ends all sessions of somebody but one.
 func (s *store) endOtherSessions(ctx context.Context, identity, keep uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		if err := closeSessions(ctx, tx, identity, keep); err != nil {
 			return err
 		}
@@ -163,6 +172,9 @@ func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) err
 // endStolen ends a session whose old token was used and enqueues the mail that tells its owner.
 func (s *store) endStolen(ctx context.Context, x session) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, x.IdentityID); err != nil {
+			return err
+		}
 		ended, err := s.closeSession(ctx, tx, x.ID, "session.refresh-reused")
 		if err != nil || !ended {
 			return err

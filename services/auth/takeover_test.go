@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 
 	authv1 "example.com/groundwork/api/auth/v1"
 )
@@ -426,5 +429,128 @@ func TestUnlockingEndsTheWaits(t *testing.T) {
 	}
 	if r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1"); r.JSON200 == nil {
 		t.Errorf("after it: %s", r.Body)
+	}
+}
+
+// Who takes an account back does so at once: what outlives a token is not had for one that was revoked, even where nobody has heard of it yet.
+func TestARevokedTokenGetsNothingThatOutlivesIt(t *testing.T) {
+	w := newWorld(t) // nobody works its jobs, so nobody hears what is revoked
+	op := w.operating()
+	for says, takeBack := range map[string]func(email string, id uuid.UUID) int{
+		"a reset": func(email string, _ uuid.UUID) int {
+			w.forgot(email)
+			token, err := w.mailedToken(t.Context(), one[uuid.UUID](w, `select id from auth.one_time_tokens where kind = 'password-reset' order by id desc limit 1`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.reset(token, other).StatusCode()
+		},
+		"disabled": func(_ string, id uuid.UUID) int {
+			r, _ := op.DisableIdentityWithResponse(t.Context(), id)
+			return r.StatusCode()
+		},
+		"a role taken away": func(_ string, id uuid.UUID) int {
+			r, _ := op.SetRolesWithResponse(t.Context(), id, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
+			return r.StatusCode() - 200
+		},
+		"all sessions ended": func(_ string, id uuid.UUID) int {
+			r, _ := op.RevokeSessionsWithResponse(t.Context(), id)
+			return r.StatusCode()
+		},
+	} {
+		email := strings.ReplaceAll(says, " ", "-") + "@example.com"
+		id := w.person(email, "user", "operator").Id
+		session := w.session(email)
+		as, scopes := w.as(session.AccessToken), []string{"identities:read"}
+		key, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+		service, err2 := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+		begun, err3 := as.BeginTotpWithResponse(t.Context())
+		if err := errors.Join(err, err2, err3); err != nil || key.JSON201 == nil || service.JSON201 == nil || begun.JSON201 == nil {
+			t.Fatalf("%v %s %s %s", err, key.Body, service.Body, begun.Body)
+		}
+		if status := takeBack(email, id); status >= 300 {
+			t.Fatalf("%s: %d", says, status)
+		}
+		if w.principal(session.AccessToken).UserID != id {
+			t.Fatalf("%s: it is heard of", says)
+		}
+		for _, c := range []struct {
+			what string
+			do   func() (*http.Response, []byte, error)
+		}{
+			{"another address", func() (*http.Response, []byte, error) {
+				r, err := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "eve@example.com"})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a key", func() (*http.Response, []byte, error) {
+				r, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a key anew", func() (*http.Response, []byte, error) {
+				r, err := as.RotateApiKeyWithResponse(t.Context(), key.JSON201.Id)
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a service account", func() (*http.Response, []byte, error) {
+				r, err := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a service account anew", func() (*http.Response, []byte, error) {
+				r, err := as.RotateServiceAccountWithResponse(t.Context(), service.JSON201.Id)
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a second factor", func() (*http.Response, []byte, error) {
+				r, err := as.ConfirmTotpWithResponse(t.Context(), authv1.TotpCode{Code: appOf(begun.JSON201.Secret).code(t, 0)})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"recovery codes", func() (*http.Response, []byte, error) {
+				w.exec(`update auth.totp set confirmed_at = now() where identity_id = $1`, id)
+				r, err := as.ReplaceRecoveryCodesWithResponse(t.Context())
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"no second factor", func() (*http.Response, []byte, error) {
+				r, err := as.DeleteTotpWithResponse(t.Context())
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"the owner's sessions ended", func() (*http.Response, []byte, error) {
+				r, err := as.EndOtherSessionsWithResponse(t.Context())
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a role", func() (*http.Response, []byte, error) {
+				r, err := as.SetRolesWithResponse(t.Context(), id, authv1.Roles{Roles: []authv1.RolesRoles{"user", "operator"}})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"an account for an operator", func() (*http.Response, []byte, error) {
+				p := putV2(w.instance, session.AccessToken, "eve@example.com", other, false, "user", "operator")
+				return &http.Response{StatusCode: p.status}, []byte(`{"code":"` + p.code + `"}`), nil
+			}},
+			{"an account replaced", func() (*http.Response, []byte, error) {
+				p := putV2(w.instance, session.AccessToken, "operator@example.com", other, true, "user", "operator")
+				return &http.Response{StatusCode: p.status}, []byte(`{"code":"` + p.code + `"}`), nil
+			}},
+		} {
+			resp, body, err := c.do()
+			if err != nil {
+				t.Fatal(err)
+			}
+			answered(t, says+", and then "+c.what, resp, body, 401, "unauthenticated")
+		}
+	}
+}
+
+// What is asked for while the account is being taken back waits, and then is refused as well.
+func TestWhatRacesATakingBackIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	change := `with locked as (select id from auth.identities for update), ended as (update auth.sessions set revoked_at = now() where identity_id in (select id from locked) returning id)
+		insert into auth.revocations (id, below, created_at) select id, 9223372036854775807, now() from ended`
+	if status := w.waits(change, func() int {
+		r, err := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "eve@example.com"})
+		if err != nil {
+			return 0
+		}
+		return r.StatusCode()
+	}); status != 401 {
+		t.Errorf("%d", status)
 	}
 }
