@@ -74,13 +74,13 @@ type toMail struct {
 	Registration *uuid.UUID // the newest one of the address that is open
 }
 
-// oneTimeTokenToMail returns nothing, and no error, for one that was used or is too old by now.
+// oneTimeTokenToMail returns nothing, and no error, for one that was used, dropped or is too old by now.
 func (s *store) oneTimeTokenToMail(ctx context.Context, id uuid.UUID) (*toMail, error) {
 	rows, _ := s.db.Query(ctx, `
 		select `+oneTimeColumns+`,
 		       exists (select from identities i where i.email_index = t.email_index and (i.status = 'active' or t.kind = 'email-change')) as known,
 		       (select r.id from registrations r where r.email_index = t.email_index and r.expires_at > now() order by r.id desc limit 1) as registration
-		from one_time_tokens t where t.id = $1 and t.expires_at > now()`, id)
+		from one_time_tokens t where t.id = $1 and t.expires_at > now() and t.dropped_at is null`, id)
 	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[toMail])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -156,11 +156,12 @@ func (s *store) changePassword(ctx context.Context, c credentials, hash string, 
 	})
 }
 
-// dropChanges has what was asked for in somebody's name, and not confirmed, come to nothing: other addresses, new passwords.
+// dropChanges has what was asked for in somebody's name, and not confirmed, come to nothing: other addresses, new passwords. The rows stay, as
+// their mails count (mayBeMailed), with digests of no token.
 func dropChanges(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 	_, err := tx.Exec(ctx, `
-		delete from one_time_tokens where identity_id = $1
-		or kind = 'password-reset' and email_index = (select email_index from identities where id = $1)`, identity)
+		update one_time_tokens set dropped_at = now(), token_digest = sha256(token_digest) where dropped_at is null and (identity_id = $1
+		or kind = 'password-reset' and email_index = (select email_index from identities where id = $1))`, identity)
 	return err
 }
 

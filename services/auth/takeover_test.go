@@ -554,3 +554,27 @@ func TestWhatRacesATakingBackIsRefused(t *testing.T) {
 		t.Errorf("%d", status)
 	}
 }
+
+// Who asks for an address, ends it and asks again fills nobody's mailbox that way.
+func TestWhatIsDroppedWasMailedAllTheSame(t *testing.T) {
+	w := working(t)
+	w.person("eve@example.com")
+	as := w.as(w.session("eve@example.com").AccessToken)
+	for n := range mailsPerHour + 3 {
+		if r, err := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "stranger@example.com"}); err != nil || r.StatusCode() != 202 {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+		w.eventually("the job is done", func() bool {
+			return one[int](w, `select count(*) from auth.river_job where kind = 'one-time-mail' and state = 'completed'`) == n+1
+		})
+		if r, err := as.EndOtherSessionsWithResponse(t.Context()); err != nil || r.StatusCode() != 204 {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	}
+	if n := len(w.post.to("stranger@example.com")); n != mailsPerHour {
+		t.Errorf("%d mails in an hour", n)
+	}
+	if late, err := w.store.oneTimeTokenToMail(t.Context(), one[uuid.UUID](w, `select id from auth.one_time_tokens limit 1`)); late != nil || err != nil {
+		t.Errorf("a job that is late mails what was dropped: %+v %v", late, err)
+	}
+}
