@@ -90,13 +90,16 @@ func TestEveryMailIsWrittenWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		token := ""
+		token, account := "", ""
 		if strings.Contains(string(source), "{{.Token}}") {
 			token = "the-token"
 		}
+		if strings.Contains(string(source), "{{.Account}}") {
+			account = "old@example.com"
+		}
 		name := strings.TrimSuffix(path.Base(file), ".txt")
-		m, err := write(name, "ada@example.com", token)
-		if err != nil || m.Subject == "" || strings.Contains(m.Subject, "\n") || len(m.Text) < 80 || !strings.Contains(m.Text, token) || strings.Contains(m.Text, "<no value>") {
+		m, err := write(name, "ada@example.com", says{token, account})
+		if err != nil || m.Subject == "" || strings.Contains(m.Subject, "\n") || len(m.Text) < 80 || !strings.Contains(m.Text, token) || !strings.Contains(m.Text, account) {
 			t.Errorf("%s: %+v %v", name, m, err)
 		}
 		_, body, _ := strings.Cut(m.HTML, "</h1>")
@@ -138,7 +141,7 @@ func TestNoMarkupComesIntoAMailFromOutside(t *testing.T) {
 	if label == nil || html.UnescapeString(label[1]) != evil {
 		t.Errorf("the subject gets out of its attribute: %q", label)
 	}
-	m, err := write("reset", evil+"@example.com", evil)
+	m, err := write("reset", evil+"@example.com", says{Token: evil})
 	if err != nil || !strings.Contains(m.Text, evil) || strings.Contains(m.HTML, "<img") || m.To != evil+"@example.com" {
 		t.Errorf("%+v %v", m, err)
 	}

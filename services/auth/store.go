@@ -101,15 +101,18 @@ func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT [
 }
 
 // confirm makes the identity of a registration, with that registration's password, and the job that tells others of it. One of
-// several requests wins; the address's other registrations go. Where there were several, whoever reads the mails cannot tell whose is whose:
-// then the password is nobody's.
-func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity, nobodys string) (contested bool, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+// several requests wins; the address's other registrations go. Where there were several, or somebody wants to move an account to the address,
+// whoever reads the mails may have taken one for the other: then the password is nobody's, and one is chosen by the mail of a reset.
+func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity, nobodys string, reset oneTimeToken) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var hash string
+		var contested bool
 		err := tx.QueryRow(ctx, `
 			with gone as (
 			  delete from registrations where email_index = (select email_index from registrations where id = $1) returning id, hash, expires_at > now() as open)
-			select hash, (select count(*) filter (where open) > 1 from gone) from gone where id = $1`, registration).Scan(&hash, &contested)
+			select hash, (select count(*) filter (where open) > 1 from gone)
+			  or exists (select from one_time_tokens where email_index = $2 and kind = 'email-change' and expires_at > now() and dropped_at is null)
+			from gone where id = $1`, registration, i.EmailIndex).Scan(&hash, &contested)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errToken
 		}
@@ -122,12 +125,17 @@ func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity,
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
+		if contested {
+			if err := s.insertOneTimeToken(ctx, tx, reset); err != nil {
+				return err
+			}
+		}
 		return s.audit(ctx, tx, "identity.confirmed", i.ID, uuid.Nil)
 	})
 	if postgres.Violates(err, "identities_email_key") {
-		err = errToken // somebody has the address already; whoever asks learns no more
+		return errToken // somebody has the address already; whoever asks learns no more
 	}
-	return contested, err
+	return err
 }
 
 func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash string) error {

@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,26 +32,31 @@ type oneTimeToken struct {
 	IdentityID *uuid.UUID // who asks, where that is known
 	EmailCT    []byte
 	EmailIndex []byte
+	Digest     []byte `db:"-"` // of the token; it is written and never read
 }
 
 // addOneTimeToken notes what is asked for and the jobs that mail about it.
-func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []byte) error {
+func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := stillIn(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `
-			insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
-			values ($1, $2, $3, $4, $5, $6, now() + $7)`,
-			t.ID, t.Kind, t.IdentityID, t.EmailCT, t.EmailIndex, digest, oneTimeLifetimes[t.Kind])
-		if err != nil {
-			return err
-		}
-		if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
-			return err
-		}
-		return s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil)
+		return s.insertOneTimeToken(ctx, tx, t)
 	})
+}
+
+func (s *store) insertOneTimeToken(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
+	_, err := tx.Exec(ctx, `
+		insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
+		values ($1, $2, $3, $4, $5, $6, now() + $7)`,
+		t.ID, t.Kind, t.IdentityID, t.EmailCT, t.EmailIndex, t.Digest, oneTimeLifetimes[t.Kind])
+	if err != nil {
+		return err
+	}
+	if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
+		return err
+	}
+	return s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil)
 }
 
 const oneTimeColumns = `t.id, t.kind, t.identity_id, t.email_ct, t.email_index`
@@ -107,17 +111,19 @@ func (s *store) mayBeMailed(ctx context.Context, t oneTimeToken) (may bool, err 
 	return may, err
 }
 
-// useOneTimeTokens uses up a token, and with it the others of its kind that the address has. One of several requests wins.
-func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
-	rows, _ := tx.Query(ctx, `delete from one_time_tokens where email_index = $1 and kind = $2 returning id`, t.EmailIndex, t.Kind)
-	gone, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	if err != nil {
-		return err
+// useOneTimeTokens uses up a token, and with it the others of its kind that the address has; contested says that one of these was somebody
+// else's and still counted. One of several requests wins.
+func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) (contested bool, err error) {
+	var there bool
+	err = tx.QueryRow(ctx, `
+		with gone as (
+		  delete from one_time_tokens where email_index = $1 and kind = $2
+		  returning id, identity_id is distinct from $4 and expires_at > now() and dropped_at is null as rival)
+		select coalesce(bool_or(id = $3), false), coalesce(bool_or(rival), false) from gone`, t.EmailIndex, t.Kind, t.ID, t.IdentityID).Scan(&there, &contested)
+	if err == nil && !there {
+		err = errToken
 	}
-	if !slices.Contains(gone, t.ID) {
-		return errToken
-	}
-	return nil
+	return contested, err
 }
 
 // resetPassword sets the password of whoever has the address of the token.
@@ -131,7 +137,7 @@ func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) 
 		if err != nil {
 			return err
 		}
-		if err := useOneTimeTokens(ctx, tx, t); err != nil {
+		if _, err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}
 		return s.newPassword(ctx, tx, id, hash, uuid.Nil, "password.reset")
@@ -180,15 +186,27 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 	return s.jobs.Add(ctx, tx, noticeMailArgs{id, "password-changed"})
 }
 
-// moveAddress gives an identity the address that its owner has confirmed, and enqueues the job that tells others of it.
+// moveAddress gives an identity the address that its owner has confirmed, and enqueues the job that tells others of it. Where somebody else has
+// asked for that address as well, whoever reads the mails may have taken one for the other: then nobody gets it, and what was asked for is dropped.
 func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte) error {
-	id := *t.IdentityID
+	id, contested := *t.IdentityID, false
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := stillIn(ctx, tx, id); err != nil {
 			return err
 		}
-		if err := useOneTimeTokens(ctx, tx, t); err != nil {
+		moving, err := useOneTimeTokens(ctx, tx, t)
+		if err != nil {
 			return err
+		}
+		var registering bool
+		err = tx.QueryRow(ctx, `
+			with gone as (delete from registrations where email_index = $1 returning expires_at > now() as open)
+			select coalesce(bool_or(open), false) from gone`, t.EmailIndex).Scan(&registering)
+		if err != nil {
+			return err
+		}
+		if contested = moving || registering; contested {
+			return s.audit(ctx, tx, "email.change-contested", id, uuid.Nil)
 		}
 		moved, err := tx.Exec(ctx, `
 			update identities set email_ct = $2, email_index = $3, version = version + 1 where id = $1 and status = 'active'`, id, emailCT, t.EmailIndex)
@@ -211,8 +229,13 @@ func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte)
 	if postgres.Violates(err, "identities_email_key") {
 		return errToken // somebody has the address by now; whoever asks learns no more
 	}
+	if err == nil && contested {
+		err = errContested
+	}
 	return err
 }
+
+var errContested = problem.Conflict.New("address-contested", "Somebody else has asked for this address as well, so it went to nobody: ask once more.")
 
 // failed counts a wrong password or code; nobody's, too, so that it takes as long. What it counts may be lost in a crash of Postgres, but for
 // the one that closes the account.

@@ -578,3 +578,111 @@ func TestWhatIsDroppedWasMailedAllTheSame(t *testing.T) {
 		t.Errorf("a job that is late mails what was dropped: %+v %v", late, err)
 	}
 }
+
+// changes asks for another address with somebody's session, and returns the token that the mail there has.
+func (w *world) changes(from, to string) (token string) {
+	w.t.Helper()
+	m := w.mailedAfter(to, func() {
+		if r, err := w.as(w.session(from).AccessToken).ChangeEmailWithResponse(w.t.Context(), authv1.Address{Email: to}); err != nil || r.StatusCode() != 202 {
+			w.t.Fatalf("%v %s", err, r.Body)
+		}
+	})
+	if !strings.Contains(m.Text, from) {
+		w.t.Errorf("the mail does not say whose account moves: %s", m.Text)
+	}
+	return m.Token
+}
+
+// Who asks for an address that somebody else is about to have gets nothing by the owner's confirming the wrong mail.
+func TestAnAddressThatSeveralAskFor(t *testing.T) {
+	const strangers = "the stranger's own password"
+	for says, c := range map[string]struct {
+		asks func(w *world) (confirmed, other string)
+		want int
+	}{
+		"the stranger's change is confirmed": {func(w *world) (string, string) {
+			mine := w.changes("ada@example.com", "new@example.com")
+			return w.changes("eve@example.com", "new@example.com"), mine
+		}, 409},
+		"the owner's change is confirmed": {func(w *world) (string, string) {
+			mine := w.changes("ada@example.com", "new@example.com")
+			return mine, w.changes("eve@example.com", "new@example.com")
+		}, 409},
+		"the owner's change is confirmed, and a stranger has registered": {func(w *world) (string, string) {
+			w.register("new@example.com", strangers)
+			theirs := w.mailed("new@example.com", 1).Token
+			return w.changes("ada@example.com", "new@example.com"), theirs
+		}, 409},
+		"the stranger's registration is confirmed": {func(w *world) (string, string) {
+			mine := w.changes("ada@example.com", "new@example.com")
+			w.register("new@example.com", strangers)
+			return w.mailed("new@example.com", 2).Token, mine
+		}, 204},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := working(t)
+			w.person("ada@example.com")
+			w.person("eve@example.com")
+			confirmed, rest := c.asks(w)
+			if status := w.verify(confirmed); status != c.want {
+				t.Errorf("confirming: %d, want %d", status, c.want)
+			}
+			if status := w.verify(rest); status != 400 {
+				t.Errorf("the other mail counts: %d", status)
+			}
+			for _, password := range []string{strangers, password} {
+				if r := w.login("new@example.com", password, "192.0.2.1"); r.StatusCode() != 401 {
+					t.Errorf("somebody is in: %d", r.StatusCode())
+				}
+			}
+			if c.want == 204 {
+				if r := w.reset(w.mailed("new@example.com", 3).Token, other); r.StatusCode() != 204 {
+					t.Errorf("the owner sets a password: %s", r.Body)
+				}
+			} else if status := w.verify(w.changes("ada@example.com", "new@example.com")); status != 204 {
+				t.Errorf("the owner asks once more: %d", status)
+			}
+		})
+	}
+}
+
+// What was asked for and is over, or was dropped, is in nobody's way, nor is what one asks for twice.
+func TestWhatIsOverContestsNothing(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	w.person("eve@example.com")
+	w.register("new@example.com", other)
+	w.mailed("new@example.com", 1)
+	w.exec(`update auth.registrations set expires_at = now()`)
+	w.changes("eve@example.com", "new@example.com")
+	w.exec(`update auth.one_time_tokens set expires_at = now()`)
+	w.changes("eve@example.com", "new@example.com")
+	if r, err := w.as(w.session("eve@example.com").AccessToken).EndOtherSessionsWithResponse(t.Context()); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	w.changes("ada@example.com", "new@example.com")
+	if status := w.verify(w.changes("ada@example.com", "new@example.com")); status != 204 {
+		t.Errorf("%d", status)
+	}
+}
+
+// A contested registration has its account and the mail by which a password is chosen, or neither.
+func TestAContestedRegistrationDoesNotLoseItsReset(t *testing.T) {
+	w := working(t)
+	for n := range 2 {
+		w.register("ada@example.com", other)
+		w.mailed("ada@example.com", n+1)
+	}
+	token := w.mailed("ada@example.com", 2).Token
+	w.exec(`alter table auth.one_time_tokens add constraint broken check (kind <> 'password-reset')`)
+	if status := w.verify(token); status != 500 {
+		t.Errorf("without the mail: %d", status)
+	}
+	w.exec(`alter table auth.one_time_tokens drop constraint broken`)
+	if status := w.verify(token); status != 204 {
+		t.Errorf("tried again: %d", status)
+	}
+	if r := w.reset(w.mailed("ada@example.com", 3).Token, password); r.StatusCode() != 204 {
+		t.Errorf("%s", r.Body)
+	}
+}
