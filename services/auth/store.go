@@ -192,7 +192,7 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 				return err
 			}
 		}
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := revokeOlder(ctx, tx, id); err != nil { // and what keys of theirs were given

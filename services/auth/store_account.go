@@ -162,13 +162,23 @@ func (s *store) changePassword(ctx context.Context, c credentials, hash string, 
 	})
 }
 
-// dropChanges has what was asked for in somebody's name, and not confirmed, come to nothing: other addresses, new passwords. The rows stay, as
-// their mails count (mayBeMailed), with digests of no token.
+// dropChanges has the addresses that somebody has asked for, and not confirmed, come to nothing. The rows stay, as their mails count
+// (mayBeMailed), with digests of no token. What was asked for by mail alone goes on: an intruder in a session cannot drop the owner's reset.
 func dropChanges(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
-	_, err := tx.Exec(ctx, `
-		update one_time_tokens set dropped_at = now(), token_digest = sha256(token_digest) where dropped_at is null and (identity_id = $1
-		or kind = 'password-reset' and email_index = (select email_index from identities where id = $1))`, identity)
+	return drop(ctx, tx, `identity_id = $1`, identity)
+}
+
+func drop(ctx context.Context, tx pgx.Tx, which string, identity uuid.UUID) error {
+	_, err := tx.Exec(ctx, `update one_time_tokens set dropped_at = now(), token_digest = sha256(token_digest) where dropped_at is null and `+which, identity)
 	return err
+}
+
+// takeBack ends all that an intruder may have begun: sessions, but for the one that is kept, changes of the address, and resets of the password.
+func takeBack(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) error {
+	if err := drop(ctx, tx, `kind = 'password-reset' and email_index = (select email_index from identities where id = $1)`, identity); err != nil {
+		return err
+	}
+	return closeSessions(ctx, tx, identity, keep)
 }
 
 // newPassword is also what the mail about a change of address advises who has not asked for it.
@@ -177,7 +187,7 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 	if err != nil {
 		return err
 	}
-	if err := closeSessions(ctx, tx, id, keep); err != nil {
+	if err := takeBack(ctx, tx, id, keep); err != nil {
 		return err
 	}
 	if err := s.audit(ctx, tx, kind, id, keep); err != nil {

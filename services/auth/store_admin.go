@@ -94,13 +94,10 @@ func (s *store) disable(ctx context.Context, id uuid.UUID) error {
 		if a.Status == "disabled" {
 			return nil
 		}
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := s.setStatus(ctx, tx, id, "disabled", "identity.disabled"); err != nil {
-			return err
-		}
-		if err := dropChanges(ctx, tx, id); err != nil {
 			return err
 		}
 		return revokeOlder(ctx, tx, id)
@@ -147,7 +144,7 @@ func (s *store) unlock(ctx context.Context, id uuid.UUID) (emailIndex []byte, er
 // endSessionsOf ends all of somebody's sessions.
 func (s *store) endSessionsOf(ctx context.Context, id uuid.UUID) error {
 	return s.ofAccount(ctx, id, func(tx pgx.Tx, _ account) error {
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		return s.audit(ctx, tx, "sessions.ended", id, uuid.Nil)
@@ -180,7 +177,7 @@ func (s *store) removeFactor(ctx context.Context, id uuid.UUID) (emailIndex []by
 		if err != nil {
 			return err
 		}
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := s.audit(ctx, tx, "mfa.removed", id, uuid.Nil); err != nil {

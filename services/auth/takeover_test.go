@@ -686,3 +686,67 @@ func TestAContestedRegistrationDoesNotLoseItsReset(t *testing.T) {
 		t.Errorf("%s", r.Body)
 	}
 }
+
+// What somebody does in a session leaves the owner's reset as it is, or an intruder would keep the owner out; what takes the account back ends
+// one that an intruder may have asked for.
+func TestWhatEndsAReset(t *testing.T) {
+	for says, c := range map[string]struct {
+		do   func(w *world, id uuid.UUID) int
+		want int
+	}{
+		"the others are ended": {func(w *world, _ uuid.UUID) int {
+			r, _ := w.as(w.session("ada@example.com").AccessToken).EndOtherSessionsWithResponse(w.t.Context())
+			return r.StatusCode()
+		}, 204},
+		"a session is ended": {func(w *world, _ uuid.UUID) int {
+			access := w.session("ada@example.com").AccessToken
+			r, _ := w.as(access).EndSessionWithResponse(w.t.Context(), w.principal(access).SessionID)
+			return r.StatusCode()
+		}, 204},
+		"a refresh token is used twice": {func(w *world, _ uuid.UUID) int {
+			first := w.session("ada@example.com")
+			next, _ := w.refresh(*first.RefreshToken)
+			_, _ = w.refresh(*next.RefreshToken)
+			_, status := w.refresh(*first.RefreshToken)
+			return status - 200
+		}, 204},
+		"there is a second factor": {func(w *world, _ uuid.UUID) int {
+			w.addFactor(w.session("ada@example.com").AccessToken)
+			return 0
+		}, 204},
+		"a new password": {func(w *world, _ uuid.UUID) int {
+			r, _ := w.as(w.session("ada@example.com").AccessToken).ChangePasswordWithResponse(w.t.Context(), authv1.PasswordChange{CurrentPassword: password, Password: other})
+			return r.StatusCode()
+		}, 400},
+		"disabled for a while": {func(w *world, id uuid.UUID) int {
+			op := w.operating()
+			r, _ := op.DisableIdentityWithResponse(w.t.Context(), id)
+			again, _ := op.EnableIdentityWithResponse(w.t.Context(), id)
+			return max(r.StatusCode(), again.StatusCode())
+		}, 400},
+		"all sessions are ended": {func(w *world, id uuid.UUID) int {
+			r, _ := w.operating().RevokeSessionsWithResponse(w.t.Context(), id)
+			return r.StatusCode()
+		}, 400},
+		"the second factor is taken away": {func(w *world, id uuid.UUID) int {
+			w.addFactor(w.session("ada@example.com").AccessToken)
+			r, _ := w.operating().RemoveSecondFactorWithResponse(w.t.Context(), id)
+			return r.StatusCode()
+		}, 400},
+		"replaced": {func(w *world, _ uuid.UUID) int {
+			return putV2(w.instance, w.consoleToken(), "ada@example.com", other, true, "user").status
+		}, 400},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := working(t)
+			id := w.person("ada@example.com").Id
+			token := w.resetToken("ada@example.com")
+			if status := c.do(w, id); status >= 300 {
+				t.Fatalf("%d", status)
+			}
+			if r := w.reset(token, "a third password nobody guesses"); r.StatusCode() != c.want {
+				t.Errorf("the reset: %d, want %d", r.StatusCode(), c.want)
+			}
+		})
+	}
+}
