@@ -892,7 +892,7 @@ type ClientInterface interface {
 
 	// RotateApiKey Replace an API key
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Corresponds with POST /v1/auth/api-keys/{id}/rotate (the `RotateApiKey` operationId).
 	RotateApiKey(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1308,7 +1308,7 @@ type ClientInterface interface {
 
 	// RotateServiceAccount Replace a service account
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Corresponds with POST /v1/auth/service-accounts/{id}/rotate (the `RotateServiceAccount` operationId).
 	RotateServiceAccount(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1453,7 +1453,7 @@ func (c *Client) DeleteApiKey(ctx context.Context, id Id, reqEditors ...RequestE
 
 // RotateApiKey Replace an API key
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Corresponds with POST /v1/auth/api-keys/{id}/rotate (the `RotateApiKey` operationId).
 func (c *Client) RotateApiKey(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2367,7 +2367,7 @@ func (c *Client) DeleteServiceAccount(ctx context.Context, id Id, reqEditors ...
 
 // RotateServiceAccount Replace a service account
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Corresponds with POST /v1/auth/service-accounts/{id}/rotate (the `RotateServiceAccount` operationId).
 func (c *Client) RotateServiceAccount(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4349,7 +4349,7 @@ type ClientWithResponsesInterface interface {
 
 	// RotateApiKeyWithResponse Replace an API key
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4801,7 +4801,7 @@ type ClientWithResponsesInterface interface {
 
 	// RotateServiceAccountWithResponse Replace a service account
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7001,7 +7001,7 @@ func (c *ClientWithResponses) DeleteApiKeyWithResponse(ctx context.Context, id I
 
 // RotateApiKeyWithResponse Replace an API key
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7752,7 +7752,7 @@ func (c *ClientWithResponses) DeleteServiceAccountWithResponse(ctx context.Conte
 
 // RotateServiceAccountWithResponse Replace a service account
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Returns a wrapper object for the known response body format(s).
 //
