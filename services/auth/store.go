@@ -3,6 +3,8 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -163,7 +165,7 @@ func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
-		if err := s.audit(ctx, tx, "identity.made", i.ID, uuid.Nil); err != nil {
+		if err := s.auditDetail(ctx, tx, "identity.made", i.ID, uuid.Nil, strings.Join(i.Roles, " ")); err != nil {
 			return err
 		}
 		made, err = readIdentity(ctx, tx, i.ID)
@@ -179,6 +181,10 @@ func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made
 func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []string, hash string) (stands identity, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
+		before, err := readIdentity(ctx, tx, id)
+		if err != nil {
 			return err
 		}
 		for _, change := range []struct {
@@ -198,8 +204,14 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 		if err := revokeOlder(ctx, tx, id); err != nil { // and what keys of theirs were given
 			return err
 		}
-		if err := s.audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {
+		now := strings.Join(roles, " ")
+		if err := s.auditDetail(ctx, tx, "identity.replaced", id, uuid.Nil, now); err != nil {
 			return err
+		}
+		if !slices.Equal(before.Roles, roles) {
+			if err := s.auditDetail(ctx, tx, "roles.changed", id, uuid.Nil, now); err != nil {
+				return err
+			}
 		}
 		if err := s.jobs.Add(ctx, tx, noticeMailArgs{id, "replaced"}); err != nil {
 			return err
