@@ -64,9 +64,9 @@ type Verifier struct {
 
 	mu     sync.Mutex // of what follows; nobody asks the issuer under it
 	set    jwk.Set
-	asked  time.Time // when the issuer was asked last
-	read   time.Time // when it has answered
-	tried  time.Time // when the set was last found to be old
+	asked  time.Time                       // when the issuer was asked last
+	read   time.Time                       // when it has answered
+	tried  time.Time                       // when the set was last found to be old
 	recent map[[sha256.Size]byte]Principal // verified: checking a signature costs more than the rest of a request
 	older  map[[sha256.Size]byte]Principal
 	most   int // how many each of the two holds

@@ -521,6 +521,13 @@ func TestTheContextNamesTheCaller(t *testing.T) {
 	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "users", Scopes: []string{"internal"}})); p.Kind() != "module" {
 		t.Errorf("a module is %+v", p)
 	}
+	internal := []string{"internal"}
+	if p := (authn.Principal{Subject: person.String(), UserID: person, SessionID: sid, Scopes: internal}); p.Kind() != "user" {
+		t.Errorf("a person is a %s by a scope", p.Kind())
+	}
+	if p := (authn.Principal{Subject: person.String(), UserID: person, SessionID: person, Scopes: internal}); p.Kind() != "service" {
+		t.Errorf("a service account is a %s by a scope", p.Kind())
+	}
 	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "somebody of another issuer"})); p.Kind() != "service" {
 		t.Errorf("whoever is not said to be a person is %+v", p)
 	}

@@ -370,3 +370,38 @@ func TestAKeyIsRotatedByWhoMightMakeIt(t *testing.T) {
 		}
 	}
 }
+
+// A service account is nobody's, and a key of somebody's goes with the owner's standing, back and forth.
+func TestWhoseEndIsAKeysEnd(t *testing.T) {
+	w := newWorld(t)
+	ada, op := w.person("ada@example.com", "user", "operator"), w.operating()
+	as := w.as(w.session("ada@example.com").AccessToken)
+	key, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"audit:read"}})
+	service, err2 := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"audit:read"}})
+	if err := errors.Join(err, err2); err != nil || key.JSON201 == nil || service.JSON201 == nil {
+		t.Fatalf("%v %s %s", err, key.Body, service.Body)
+	}
+	for _, c := range []struct {
+		says string
+		do   func() int
+		want int
+	}{
+		{"disabled", func() int { r, _ := op.DisableIdentityWithResponse(t.Context(), ada.Id); return r.StatusCode() }, 401},
+		{"enabled", func() int { r, _ := op.EnableIdentityWithResponse(t.Context(), ada.Id); return r.StatusCode() }, 200},
+		{"an operator no more", func() int {
+			r, _ := op.SetRolesWithResponse(t.Context(), ada.Id, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
+			return r.StatusCode()
+		}, 200},
+		{"without keys", func() int { r, _ := op.RevokeKeysWithResponse(t.Context(), ada.Id); return r.StatusCode() }, 401},
+	} {
+		if status := c.do(); status >= 300 {
+			t.Fatalf("%s: %d", c.says, status)
+		}
+		if _, status := w.trade(key.JSON201.Key); status != c.want {
+			t.Errorf("its owner is %s: %d, want %d", c.says, status, c.want)
+		}
+		if tokens, status := w.trade(service.JSON201.Key); status != 200 || tokens.Scope != "audit:read" {
+			t.Errorf("who made the service account is %s: %d %q", c.says, status, tokens.Scope)
+		}
+	}
+}

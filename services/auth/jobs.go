@@ -220,7 +220,7 @@ type sweepArgs struct{}
 // Kind names the job in the queue.
 func (sweepArgs) Kind() string { return "sweep" }
 
-// sweep deletes expired registrations, sessions and one-time tokens, in small steps.
+// sweep deletes what has ended: registrations, sessions, one-time tokens, keys and the like, in small steps.
 type sweep struct {
 	river.WorkerDefaults[sweepArgs]
 	m *Module

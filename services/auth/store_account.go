@@ -259,7 +259,7 @@ func (s *store) failed(ctx context.Context, id uuid.UUID) error {
 		}
 		var closes bool
 		err := tx.QueryRow(ctx, `
-			update passwords set failed_count = failed_count + 1, blocked_at = case when failed_count + 1 >= $2 then coalesce(blocked_at, now()) end
+			update passwords set failed_count = failed_count + 1, blocked_at = case when failed_count + 1 >= $2 then coalesce(blocked_at, now()) else blocked_at end
 			where identity_id = $1 returning coalesce(blocked_at = now(), false)`, id, failuresAllowed).Scan(&closes)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !closes {
 			return nil

@@ -55,6 +55,9 @@ func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr str
 		if err := stillIn(ctx, tx); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, `select from passwords where identity_id = $1 for update`, c.IdentityID); err != nil { // a hundredth failure comes before or after
+			return err
+		}
 		done, err := tx.Exec(ctx, `
 			update sessions set authenticated_at = now(), acr = $3, amr = $4
 			where id = $1 and identity_id = $2 and revoked_at is null
@@ -212,6 +215,7 @@ func (s *store) sweep(ctx context.Context) (done bool, err error) {
 		{`delete from sessions where id in (select id from sessions where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
 		{`delete from one_time_tokens where id in (select id from one_time_tokens where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
 		{`delete from revocations where id in (select id from revocations where created_at < now() - $1::interval limit 1000)`, time.Hour},
+		{`delete from api_keys where id in (select id from api_keys where least(expires_at, revoked_at) < now() - $1::interval limit 1000)`, keysKept},
 		{`delete from audit_addresses where event_id in (select event_id from audit_addresses where created_at < now() - $1::interval limit 1000)`, addressesKept},
 	} {
 		gone, err := s.db.Exec(ctx, step.sql, step.kept)

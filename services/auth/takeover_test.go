@@ -750,3 +750,118 @@ func TestWhatEndsAReset(t *testing.T) {
 		})
 	}
 }
+
+// What a hundred wrong passwords have closed stays closed, whatever is counted after that.
+func TestWhatIsClosedStaysClosed(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	w.exec(`update auth.passwords set failed_count = 0, blocked_at = now()`)
+	w.login("ada@example.com", other, "192.0.2.1")
+	r := w.login("ada@example.com", password, "192.0.2.2")
+	answered(t, "the right one after another wrong one", r.HTTPResponse, r.Body, 401, "invalid-credentials")
+}
+
+// A proof that races the hundredth failure comes before it or is refused.
+func TestAProofWaitsForTheHundredthFailure(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	if status := w.waits(`update auth.passwords set failed_count = 100, blocked_at = now()`, func() int {
+		r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password})
+		if err != nil {
+			return 0
+		}
+		return r.StatusCode()
+	}); status != 401 {
+		t.Errorf("%d", status)
+	}
+	if n := one[int](w, `select failed_count from auth.passwords`); n != 100 {
+		t.Errorf("%d failures are counted", n)
+	}
+}
+
+// Who takes a second factor away ends the sessions that an intruder has with it.
+func TestAFactorThatIsTakenAwayEndsTheSessions(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	tokens := w.session("ada@example.com")
+	w.addFactor(tokens.AccessToken)
+	if r, err := w.operating().RemoveSecondFactorWithResponse(t.Context(), ada.Id); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if _, status := w.refresh(*tokens.RefreshToken); status != 400 {
+		t.Errorf("a session goes on: %d", status)
+	}
+}
+
+// What was revoked is revoked further: a second change within the minutes that a revocation counts has tokens refused that the first one gave.
+func TestASecondChangeOfRolesRevokesAgain(t *testing.T) {
+	w := working(t)
+	ada, op := w.person("ada@example.com", "user", "operator"), w.operating()
+	set := func(roles ...authv1.RolesRoles) {
+		t.Helper()
+		if r, err := op.SetRolesWithResponse(t.Context(), ada.Id, authv1.Roles{Roles: roles}); err != nil || r.JSON200 == nil {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	}
+	first := w.session("ada@example.com")
+	set("user", "operator")
+	w.refused(first.AccessToken)
+	second := w.session("ada@example.com")
+	w.principal(second.AccessToken)
+	set("user")
+	w.refused(second.AccessToken)
+}
+
+// An account that has moved goes nowhere else by what was asked for before.
+func TestAMoveEndsTheOtherChanges(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	first := w.changes("ada@example.com", "one@example.com")
+	second := w.changes("ada@example.com", "two@example.com")
+	if status := w.verify(second); status != 204 {
+		t.Fatalf("%d", status)
+	}
+	if status := w.verify(first); status != 400 {
+		t.Errorf("another change counts: %d", status)
+	}
+}
+
+// Unlocking opens the second factor as well.
+func TestUnlockingForgetsWrongCodes(t *testing.T) {
+	w := newWorld(t)
+	app, _ := w.factored("ada@example.com")
+	w.exec(`update auth.totp set failed_count = $1`, failuresAllowed)
+	r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1")
+	answered(t, "the right code after a hundred wrong ones", r.HTTPResponse, r.Body, 401, "invalid-credentials")
+	op := w.operating()
+	id := one[uuid.UUID](w, `select identity_id from auth.totp`)
+	if a := w.accountOf(op, id); !a.IsLocked {
+		t.Errorf("%+v", a)
+	}
+	if r, err := op.UnlockIdentityWithResponse(t.Context(), id); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1"); r.JSON200 == nil {
+		t.Errorf("after it: %s", r.Body)
+	}
+	if a := w.accountOf(op, id); a.IsLocked {
+		t.Errorf("%+v", a)
+	}
+}
+
+// A password that was proved and then replaced by somebody else is no ground for another one.
+func TestAChangeOfThePasswordThatRacesAnother(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	session := w.principal(w.session("ada@example.com").AccessToken).SessionID
+	proved, err := w.store.credentialsOf(t.Context(), ada.Id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`update auth.passwords set changed_at = clock_timestamp()`)
+	if err := w.store.changePassword(t.Context(), proved, "the loser's", session); !errors.Is(err, errCredentials) {
+		t.Errorf("%v", err)
+	}
+	w.session("ada@example.com")
+}
