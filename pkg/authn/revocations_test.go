@@ -59,3 +59,23 @@ func TestRevocationsAreReadEverySecond(t *testing.T) {
 		t.Errorf("they are read every %s", followEvery)
 	}
 }
+
+// What is committed or published late, behind what was read already, is read all the same.
+func TestARevocationThatIsLateIsRead(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	defer rdb.Close()
+	var r Revocations
+	first, late := Revocation{uuid.New(), Whatever, time.Now()}, Revocation{uuid.New(), Whatever, time.Now().Add(-50 * time.Second)}
+	for _, one := range []Revocation{first, late} {
+		if err := Publish(t.Context(), rdb, []Revocation{one}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Read(t.Context(), rdb); err != nil {
+			t.Fatal(err)
+		}
+		if !r.covers(Principal{SessionID: one.ID}) {
+			t.Errorf("one of %s is not known", one.CreatedAt)
+		}
+	}
+}

@@ -28,6 +28,7 @@ const (
 	leeway       = 30 * time.Second // clocks differ
 	keysTimeout  = 2 * time.Second  // for the keys
 	refreshEvery = 10 * time.Second // an unknown key id asks for new keys, at most this often
+	keysFor      = 5 * time.Minute  // a set older than this is read again, since a key may have been taken back
 	remembered   = 10_000           // verified tokens kept, twice at most
 	longest      = 8 << 10          // bytes of a token; ours have less than one in eight of it
 )
@@ -49,8 +50,8 @@ type Claims struct {
 	Version  int64    `json:"ver,omitempty"` // of the identity, whose roles and status it goes by; not in RFC 9068
 }
 
-// Verifier checks access tokens with the public keys of their issuer. It fetches the keys when it meets one it does not know and keeps
-// the last good set while the issuer is away.
+// Verifier checks access tokens with the public keys of their issuer. It fetches the keys when it meets one it does not know, and behind a
+// request's back when they are old, and keeps the last good set while the issuer is away.
 type Verifier struct {
 	issuer string
 	keys   func(context.Context) (jwk.Set, error)
@@ -63,7 +64,9 @@ type Verifier struct {
 
 	mu     sync.Mutex // of what follows; nobody asks the issuer under it
 	set    jwk.Set
-	asked  time.Time
+	asked  time.Time                       // when the issuer was asked last
+	read   time.Time                       // when it has answered
+	tried  time.Time                       // when the set was last found to be old
 	recent map[[sha256.Size]byte]Principal // verified: checking a signature costs more than the rest of a request
 	older  map[[sha256.Size]byte]Principal
 	most   int // how many each of the two holds
@@ -77,7 +80,7 @@ func NewVerifier(issuer, jwksURL string, client *http.Client) *Verifier {
 // Verify returns whom the token names. The error is Unauthenticated, or Unavailable when there are no keys to check it with.
 func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
 	if len(token) > longest {
-		return Principal{}, invalid(errors.New("too long"))
+		return Principal{}, Invalid(errors.New("too long"))
 	}
 	hash := sha256.Sum256([]byte(token))
 	if p, ok := v.recall(hash); ok {
@@ -85,7 +88,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	}
 	header, err := parseHeader(token)
 	if err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	key, err := v.key(ctx, header.KeyID)
 	if err != nil {
@@ -93,28 +96,29 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	}
 	payload, err := jws.Verify([]byte(token), jws.WithKey(jwa.ES256(), key))
 	if err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	var c Claims
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
 	p, err := c.principal(v.issuer, v.now())
 	if err != nil {
-		return Principal{}, invalid(err)
+		return Principal{}, Invalid(err)
 	}
-	v.remember(hash, p)
+	v.remember(hash, header.KeyID, p)
 	return v.unlessRevoked(p)
 }
 
 func (v *Verifier) unlessRevoked(p Principal) (Principal, error) {
 	if v.Revoked.covers(p) {
-		return Principal{}, invalid(errors.New("revoked"))
+		return Principal{}, Invalid(errors.New("revoked"))
 	}
 	return p, nil
 }
 
-func invalid(cause error) error {
+// Invalid is how a token is refused (RFC 6750, section 3.1). The cause is for the log.
+func Invalid(cause error) error {
 	e := problem.Unauthenticated.New("unauthenticated", "The access token is not valid.").Because(cause)
 	e.Header = http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}
 	return e
@@ -200,7 +204,7 @@ func (v *Verifier) key(ctx context.Context, id string) (jwk.Key, error) {
 	}
 	key, err := v.known(id)
 	if key == nil && err == nil {
-		err = invalid(errUnknownKey)
+		err = Invalid(errUnknownKey)
 	}
 	return key, err
 }
@@ -218,7 +222,7 @@ func (v *Verifier) known(id string) (jwk.Key, error) {
 		return key, nil
 	}
 	if v.now().Sub(v.asked) < refreshEvery {
-		return nil, invalid(errUnknownKey)
+		return nil, Invalid(errUnknownKey)
 	}
 	return nil, nil
 }
@@ -229,13 +233,28 @@ func (v *Verifier) refresh(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err == nil {
-		v.set = set
+		if lacks(set, v.set) {
+			v.recent, v.older = nil, nil // among what was verified may be what a stolen key has signed
+		}
+		v.set, v.read = set, v.now()
 	}
 	if v.set == nil {
 		return err
 	}
 	v.asked = v.now()
 	return nil
+}
+
+// lacks reports whether a key that was there before is gone.
+func lacks(set, before jwk.Set) bool {
+	for i := 0; before != nil && i < before.Len(); i++ {
+		key, _ := before.Key(i)
+		id, _ := key.KeyID()
+		if _, there := set.LookupKeyID(id); !there {
+			return true
+		}
+	}
+	return false
 }
 
 func fetchKeys(ctx context.Context, client *http.Client, url string) (jwk.Set, error) {
@@ -267,6 +286,10 @@ func fetchKeys(ctx context.Context, client *http.Client, url string) (jwk.Set, e
 func (v *Verifier) recall(hash [sha256.Size]byte) (Principal, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if now := v.now(); v.set != nil && now.Sub(v.read) >= keysFor && now.Sub(v.tried) >= refreshEvery {
+		v.tried = now
+		v.asking.DoChan("", func() (any, error) { return nil, v.refresh(context.Background()) })
+	}
 	p, ok := v.recent[hash]
 	if !ok {
 		p, ok = v.older[hash]
@@ -274,10 +297,14 @@ func (v *Verifier) recall(hash [sha256.Size]byte) (Principal, bool) {
 	return p, ok && !v.now().After(p.Expires.Add(leeway))
 }
 
-// remember keeps two generations: when the young one is full, the old one goes as a whole.
-func (v *Verifier) remember(hash [sha256.Size]byte, p Principal) {
+// remember keeps two generations: when the young one is full, the old one goes as a whole. What a key has signed that was taken back in this very
+// moment is not kept.
+func (v *Verifier) remember(hash [sha256.Size]byte, key string, p Principal) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if _, ok := v.set.LookupKeyID(key); !ok {
+		return
+	}
 	if v.recent == nil || len(v.recent) >= v.most {
 		v.older, v.recent = v.recent, make(map[[sha256.Size]byte]Principal)
 	}

@@ -344,6 +344,52 @@ func TestAnUnknownKeyAsksForNewOnesOnceInAWhile(t *testing.T) {
 	}
 }
 
+// A key that was taken back is forgotten, with what it has signed, though nobody comes with an unknown one; and nobody waits for that.
+func TestAKeyThatWasTakenBackIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stolen, young := newKey(t, "stolen"), newKey(t, "young")
+		v, i, c := newVerifier(t, stolen, young)
+		token := func(k key) string { return k.sign(k.header(), claims("exp", now.Add(24*time.Hour).Unix())) }
+		remembered, good := token(stolen), token(young)
+		verify := func(says string, asked int32, tokens ...string) {
+			t.Helper()
+			for _, token := range tokens {
+				if _, err := v.Verify(t.Context(), token); err != nil {
+					t.Errorf("%s: %v", says, err)
+				}
+			}
+			synctest.Wait()
+			if got := i.asked.Load(); got != asked {
+				t.Errorf("%s: it has asked %d times, want %d", says, got, asked)
+			}
+		}
+		verify("at first", 1, remembered, good)
+		hold := make(chan struct{})
+		i.set(func() { i.keys, i.hold = []key{young}, hold })
+		c.forward(5*time.Minute - 1)
+		verify("a young set", 1, remembered, token(stolen))
+		c.forward(1)
+		verify("while the issuer is asked", 2, remembered, token(stolen), good)
+		close(hold)
+		synctest.Wait()
+		for says, token := range map[string]string{"what was verified": remembered, "another": token(stolen)} {
+			if _, err := v.Verify(t.Context(), token); !problem.Is(err, problem.Unauthenticated) {
+				t.Errorf("%s, when the key is gone: %v", says, err)
+			}
+		}
+		verify("another key", 2, good)
+
+		i.set(func() { i.down, i.hold = true, nil })
+		c.forward(5 * time.Minute)
+		verify("the issuer is away", 3, good, good, token(young))
+		c.forward(10*time.Second - 1)
+		verify("and left alone for a while", 3, good, good, token(young))
+		c.forward(1)
+		verify("and asked again", 4, good, good, token(young))
+	})
+}
+
 func TestWithoutKeysNobodyIsRefusedForGood(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "one")
@@ -474,6 +520,13 @@ func TestTheContextNamesTheCaller(t *testing.T) {
 	}
 	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "users", Scopes: []string{"internal"}})); p.Kind() != "module" {
 		t.Errorf("a module is %+v", p)
+	}
+	internal := []string{"internal"}
+	if p := (authn.Principal{Subject: person.String(), UserID: person, SessionID: sid, Scopes: internal}); p.Kind() != "user" {
+		t.Errorf("a person is a %s by a scope", p.Kind())
+	}
+	if p := (authn.Principal{Subject: person.String(), UserID: person, SessionID: person, Scopes: internal}); p.Kind() != "service" {
+		t.Errorf("a service account is a %s by a scope", p.Kind())
 	}
 	if p := authn.From(authn.With(t.Context(), authn.Principal{Subject: "somebody of another issuer"})); p.Kind() != "service" {
 		t.Errorf("whoever is not said to be a person is %+v", p)

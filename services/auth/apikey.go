@@ -20,7 +20,8 @@ const (
 	keyPrefix  = "sk_" // lets a scanner of leaked secrets find it
 	keyOverlap = 24 * time.Hour
 	keyDays    = 90
-	keysOfOne  = 50 // that count at a time
+	keysOfOne  = 50                  // that count at a time
+	keysKept   = 90 * 24 * time.Hour // after they have ended
 )
 
 // apiKey lets a program in, for its owner or for itself.

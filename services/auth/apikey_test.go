@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -323,5 +324,84 @@ func TestKeysAreCounted(t *testing.T) {
 	w.exec(`update auth.api_keys set revoked_at = now() where id in (select id from auth.api_keys where name = 'another' limit 1)`)
 	if code := another(); code != "" {
 		t.Errorf("after one is deleted: %s", code)
+	}
+}
+
+// A key is made anew by who might make it: nobody gets scopes by it that they have not. Its owner hears of it, and the trail says what it may do.
+func TestAKeyIsRotatedByWhoMightMakeIt(t *testing.T) {
+	w := working(t)
+	ada := w.person("ada@example.com", "user", "operator")
+	tokens := w.session("ada@example.com")
+	as, scopes := w.as(tokens.AccessToken), []string{"identities:read", "audit:read"}
+	key, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+	service, err2 := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+	if err := errors.Join(err, err2); err != nil || key.JSON201 == nil || service.JSON201 == nil {
+		t.Fatalf("%v %s %s", err, key.Body, service.Body)
+	}
+	less, _ := w.token("grant_type", "refresh_token", "refresh_token", *tokens.RefreshToken, "scope", "account:write identities:write identities:read")
+	narrow := w.as(less.AccessToken)
+	made, err := narrow.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "a service account with more than its maker has", made.HTTPResponse, made.Body, 422, "validation-failed")
+	rotated, err := narrow.RotateApiKeyWithResponse(t.Context(), key.JSON201.Id)
+	again, err2 := narrow.RotateServiceAccountWithResponse(t.Context(), service.JSON201.Id)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	answered(t, "a key with more", rotated.HTTPResponse, rotated.Body, 403, "insufficient-scope")
+	answered(t, "a service account with more", again.HTTPResponse, again.Body, 403, "insufficient-scope")
+	w.mailed("ada@example.com", 1) // that the key was made
+	told := w.mailedAfter("ada@example.com", func() {
+		if r, err := as.RotateApiKeyWithResponse(t.Context(), key.JSON201.Id); err != nil || r.JSON200 == nil {
+			t.Errorf("%v %s", err, r.Body)
+		}
+	})
+	if !strings.HasPrefix(told.Subject, "A key") {
+		t.Errorf("its owner is told %+v", told)
+	}
+	if r, err := as.RotateServiceAccountWithResponse(t.Context(), service.JSON201.Id); err != nil || r.JSON200 == nil {
+		t.Errorf("%v %s", err, r.Body)
+	}
+	for _, subject := range []uuid.UUID{ada.Id, service.JSON201.Id} {
+		if got := one[string](w, `select detail from auth.audit_events where kind = 'key.rotated' and identity_id = $1`, subject); got != "identities:read audit:read" {
+			t.Errorf("the trail says that it may %q", got)
+		}
+	}
+}
+
+// A service account is nobody's, and a key of somebody's goes with the owner's standing, back and forth.
+func TestWhoseEndIsAKeysEnd(t *testing.T) {
+	w := newWorld(t)
+	ada, op := w.person("ada@example.com", "user", "operator"), w.operating()
+	as := w.as(w.session("ada@example.com").AccessToken)
+	key, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"audit:read"}})
+	service, err2 := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: []string{"audit:read"}})
+	if err := errors.Join(err, err2); err != nil || key.JSON201 == nil || service.JSON201 == nil {
+		t.Fatalf("%v %s %s", err, key.Body, service.Body)
+	}
+	for _, c := range []struct {
+		says string
+		do   func() int
+		want int
+	}{
+		{"disabled", func() int { r, _ := op.DisableIdentityWithResponse(t.Context(), ada.Id); return r.StatusCode() }, 401},
+		{"enabled", func() int { r, _ := op.EnableIdentityWithResponse(t.Context(), ada.Id); return r.StatusCode() }, 200},
+		{"an operator no more", func() int {
+			r, _ := op.SetRolesWithResponse(t.Context(), ada.Id, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
+			return r.StatusCode()
+		}, 200},
+		{"without keys", func() int { r, _ := op.RevokeKeysWithResponse(t.Context(), ada.Id); return r.StatusCode() }, 401},
+	} {
+		if status := c.do(); status >= 300 {
+			t.Fatalf("%s: %d", c.says, status)
+		}
+		if _, status := w.trade(key.JSON201.Key); status != c.want {
+			t.Errorf("its owner is %s: %d, want %d", c.says, status, c.want)
+		}
+		if tokens, status := w.trade(service.JSON201.Key); status != 200 || tokens.Scope != "audit:read" {
+			t.Errorf("who made the service account is %s: %d %q", c.says, status, tokens.Scope)
+		}
 	}
 }

@@ -53,7 +53,8 @@ func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada@example.com").Id
 	op := w.operating()
-	names := strings.NewReplacer(ada.String(), "ada", one[string](w, `select id::text from auth.identities where 'operator' = any(roles)`), "an operator")
+	operators := w.session("operator@example.com").AccessToken
+	names := []string{ada.String(), "ada", one[string](w, `select id::text from auth.identities where 'operator' = any(roles)`), "an operator"}
 	access := w.session("ada@example.com").AccessToken
 	as := w.as(access)
 	var recovery []string
@@ -102,6 +103,21 @@ func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
 			r, err := op.SetRolesWithResponse(t.Context(), ada, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
 			return r.HTTPResponse, r.Body, err
 		}},
+		{"identity.compared of ada by an operator, identity.compared of ada by an operator, identity.replaced of ada by an operator: user operator, roles.changed of ada by an operator: user operator", func() (*http.Response, []byte, error) {
+			r := putV2(w.instance, operators, "ada@example.com", password, true, "user", "operator")
+			return &http.Response{StatusCode: r.status}, []byte(r.code), nil
+		}},
+		{"identity.compared of ada by an operator, identity.compared of ada by an operator, identity.replaced of ada by an operator: user operator", func() (*http.Response, []byte, error) {
+			r := putV2(w.instance, operators, "ada@example.com", other, true, "user", "operator")
+			return &http.Response{StatusCode: r.status}, []byte(r.code), nil
+		}},
+		{"identity.made of another by an operator: user operator", func() (*http.Response, []byte, error) {
+			r := putV2(w.instance, operators, "another@example.com", password, false, "user", "operator")
+			if r.identity != nil {
+				names = append(names, r.identity.Id.String(), "another")
+			}
+			return &http.Response{StatusCode: r.status}, []byte(r.code), nil
+		}},
 		{"sessions.ended of ada by an operator", func() (*http.Response, []byte, error) {
 			r, err := op.RevokeSessionsWithResponse(t.Context(), ada)
 			return r.HTTPResponse, r.Body, err
@@ -118,7 +134,7 @@ func TestTheAuditTrailSaysWhatWasDone(t *testing.T) {
 		got := one[string](w, `
 			select coalesce(string_agg(kind || ' of ' || coalesce(identity_id::text, 'nobody') || ' by ' || coalesce(nullif(actor, ''), 'nobody') || coalesce(': ' || nullif(detail, ''), ''), ', ' order by id), '')
 			from (select * from auth.audit_events order by id offset $1) e`, before)
-		if got = cmp.Or(names.Replace(got), "nothing"); got != c.want {
+		if got = cmp.Or(strings.NewReplacer(names...).Replace(got), "nothing"); got != c.want {
 			t.Errorf("audited: %s\nwant:    %s", got, c.want)
 		}
 	}

@@ -74,11 +74,11 @@ func (m *Module) VerifyEmail(ctx context.Context, req authv1.VerifyEmailRequestO
 	if err != nil {
 		return nil, err
 	}
-	contested, err := m.store.confirm(ctx, r.ID, i, m.hasher.nobody)
-	if err == nil && contested { // whoever reads the mail chooses the password
-		err = m.ask(ctx, passwordReset, nil, string(email))
+	reset, err := m.newOneTimeToken(ctx, passwordReset, nil, string(email))
+	if err != nil {
+		return nil, err
 	}
-	return authv1.VerifyEmail204Response{}, err
+	return authv1.VerifyEmail204Response{}, m.store.confirm(ctx, r.ID, i, m.hasher.nobody, reset)
 }
 
 func (m *Module) moveAddress(ctx context.Context, digest []byte) error {

@@ -31,20 +31,26 @@ func (m *Module) ChangeEmail(ctx context.Context, req authv1.ChangeEmailRequestO
 }
 
 // ask notes what somebody wants that needs a mail to an address.
-func (m *Module) ask(ctx context.Context, kind string, identity *uuid.UUID, address string) (err error) {
-	t := oneTimeToken{ID: uuid.Must(uuid.NewV7()), Kind: kind, IdentityID: identity}
-	email := seal.NormalEmail(address)
-	if t.EmailIndex, err = m.keys.Index(ctx, email); err != nil {
-		return err
-	}
-	if t.EmailCT, err = m.keys.Seal(ctx, []byte(email), "one_time_tokens", "email_ct", t.ID); err != nil {
-		return err
-	}
-	token, err := m.mailedToken(ctx, t.ID)
+func (m *Module) ask(ctx context.Context, kind string, identity *uuid.UUID, address string) error {
+	t, err := m.newOneTimeToken(ctx, kind, identity, address)
 	if err != nil {
 		return err
 	}
-	return m.store.addOneTimeToken(ctx, t, digest(token))
+	return m.store.addOneTimeToken(ctx, t)
+}
+
+func (m *Module) newOneTimeToken(ctx context.Context, kind string, identity *uuid.UUID, address string) (t oneTimeToken, err error) {
+	t = oneTimeToken{ID: uuid.Must(uuid.NewV7()), Kind: kind, IdentityID: identity}
+	email := seal.NormalEmail(address)
+	if t.EmailIndex, err = m.keys.Index(ctx, email); err != nil {
+		return t, err
+	}
+	if t.EmailCT, err = m.keys.Seal(ctx, []byte(email), "one_time_tokens", "email_ct", t.ID); err != nil {
+		return t, err
+	}
+	token, err := m.mailedToken(ctx, t.ID)
+	t.Digest = digest(token)
+	return t, err
 }
 
 // ResetPassword sets a new password for whoever reads the mail of the address.

@@ -54,7 +54,7 @@ func (m *Module) keyPage(ctx context.Context, of *uuid.UUID, max *int, cursor *s
 
 func (m *Module) rotateKey(ctx context.Context, id uuid.UUID, of *uuid.UUID) (authv1.KeyShownJSONResponse, error) {
 	secret, digest := newSecret(m.config.KeyLabel, id)
-	k, err := m.store.rotateKey(ctx, id, of, digest)
+	k, err := m.store.rotateKey(ctx, id, of, digest, authn.From(ctx).Scopes)
 	return k.shown(secret), err
 }
 

@@ -28,16 +28,22 @@ var (
 	blank     = regexp.MustCompile(`\n\s*\n`)
 )
 
+// says is what a mail has in it beyond its template.
+type says struct {
+	Token   string
+	Account string // the address of the account it is about, where that is not the one it goes to
+}
+
 // write renders a mail: its first line is the subject, and its HTML is made of its text.
-func write(name, to, token string) (mail.Message, error) {
+func write(name, to string, what says) (mail.Message, error) {
 	var b strings.Builder
-	if err := mails.ExecuteTemplate(&b, name+".txt", map[string]any{"Token": token}); err != nil {
+	if err := mails.ExecuteTemplate(&b, name+".txt", what); err != nil {
 		return mail.Message{}, err
 	}
 	subject, text, _ := strings.Cut(b.String(), "\n")
 	text = strings.TrimSpace(text)
-	html, err := dress(subject, text, token)
-	return mail.Message{To: to, Subject: subject, Text: text + "\n", HTML: html, Token: token}, err
+	html, err := dress(subject, text, what.Token)
+	return mail.Message{To: to, Subject: subject, Text: text + "\n", HTML: html, Token: what.Token}, err
 }
 
 // dress renders a text as HTML, so that a mail is written once. A paragraph that is the token alone stands out.
@@ -48,8 +54,8 @@ func dress(subject, text, token string) (string, error) {
 }
 
 // send hands a mail over. What no repetition can mend ends the job.
-func (m *Module) send(ctx context.Context, name, to, token string) error {
-	message, err := write(name, to, token)
+func (m *Module) send(ctx context.Context, name, to string, what says) error {
+	message, err := write(name, to, what)
 	if err != nil {
 		return err
 	}
@@ -100,13 +106,13 @@ func (w *registrationMail) Work(ctx context.Context, job *river.Job[registration
 		return err
 	}
 	if known {
-		return w.m.send(ctx, "known", string(email), "")
+		return w.m.send(ctx, "known", string(email), says{})
 	}
 	token, err := w.m.mailedToken(ctx, id)
 	if err != nil {
 		return err
 	}
-	return w.m.send(ctx, "confirm", string(email), token)
+	return w.m.send(ctx, "confirm", string(email), says{Token: token})
 }
 
 type oneTimeMailArgs struct {
@@ -154,14 +160,18 @@ func (w *oneTimeMail) Work(ctx context.Context, job *river.Job[oneTimeMailArgs])
 	if err != nil {
 		return err
 	}
-	token, err := w.m.mailedToken(ctx, about)
-	if err != nil {
-		return err
+	var what says
+	if name == "confirm-change" { // who reads it tells one's own account from a stranger's by the address it has now
+		if what.Account, err = w.m.addressOf(ctx, *t.IdentityID); err != nil {
+			return err
+		}
 	}
-	if name == "taken" {
-		token = ""
+	if name != "taken" {
+		if what.Token, err = w.m.mailedToken(ctx, about); err != nil {
+			return err
+		}
 	}
-	return w.m.send(ctx, name, string(email), token)
+	return w.m.send(ctx, name, string(email), what)
 }
 
 type noticeMailArgs struct {
@@ -188,7 +198,7 @@ func (m *Module) notify(ctx context.Context, identity uuid.UUID, notice string) 
 	if err != nil {
 		return err
 	}
-	return m.send(ctx, notice, email, "")
+	return m.send(ctx, notice, email, says{})
 }
 
 // addressOf returns somebody's address in the clear.
@@ -210,7 +220,7 @@ type sweepArgs struct{}
 // Kind names the job in the queue.
 func (sweepArgs) Kind() string { return "sweep" }
 
-// sweep deletes expired registrations, sessions and one-time tokens, in small steps.
+// sweep deletes what has ended: registrations, sessions, one-time tokens, keys and the like, in small steps.
 type sweep struct {
 	river.WorkerDefaults[sweepArgs]
 	m *Module

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -9,9 +10,13 @@ import (
 	"fmt"
 	"html"
 	"io/fs"
+	"maps"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,13 +95,16 @@ func TestEveryMailIsWrittenWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		token := ""
+		token, account := "", ""
 		if strings.Contains(string(source), "{{.Token}}") {
 			token = "the-token"
 		}
+		if strings.Contains(string(source), "{{.Account}}") {
+			account = "old@example.com"
+		}
 		name := strings.TrimSuffix(path.Base(file), ".txt")
-		m, err := write(name, "ada@example.com", token)
-		if err != nil || m.Subject == "" || strings.Contains(m.Subject, "\n") || len(m.Text) < 80 || !strings.Contains(m.Text, token) || strings.Contains(m.Text, "<no value>") {
+		m, err := write(name, "ada@example.com", says{token, account})
+		if err != nil || m.Subject == "" || strings.Contains(m.Subject, "\n") || len(m.Text) < 80 || !strings.Contains(m.Text, token) || !strings.Contains(m.Text, account) {
 			t.Errorf("%s: %+v %v", name, m, err)
 		}
 		_, body, _ := strings.Cut(m.HTML, "</h1>")
@@ -115,6 +123,40 @@ func TestEveryMailIsWrittenWhole(t *testing.T) {
 		if strings.Count(m.HTML, `lang="en"`) != 2 || !strings.Contains(m.HTML, `name="color-scheme" content="light dark"`) {
 			t.Errorf("%s: it names no language, or is made for bright screens only", name)
 		}
+	}
+}
+
+// named finds where the code names a mail.
+var named = regexp.MustCompile(`noticeMailArgs\{[^{}]*"([a-z-]+)"\}|\.(?:send|notify)\(ctx, [^"\n]*"([a-z-]+)"|\bname(?:, about)? = "([a-z-]+)"`)
+
+// A mail that is named has a template, or its job fails for ever; and a template without a name is sent by nobody.
+func TestEveryMailThatIsNamedIsThere(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, there := map[string]bool{}, map[string]bool{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(source), -1) {
+			names[cmp.Or(m[1], m[2], m[3])] = true
+		}
+	}
+	templates, err := fs.Glob(mailFiles, "mails/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range templates {
+		there[strings.TrimSuffix(path.Base(file), ".txt")] = true
+	}
+	if !maps.Equal(names, there) {
+		t.Errorf("the code names %v\nthere are %v", slices.Sorted(maps.Keys(names)), slices.Sorted(maps.Keys(there)))
 	}
 }
 
@@ -138,7 +180,7 @@ func TestNoMarkupComesIntoAMailFromOutside(t *testing.T) {
 	if label == nil || html.UnescapeString(label[1]) != evil {
 		t.Errorf("the subject gets out of its attribute: %q", label)
 	}
-	m, err := write("reset", evil+"@example.com", evil)
+	m, err := write("reset", evil+"@example.com", says{Token: evil})
 	if err != nil || !strings.Contains(m.Text, evil) || strings.Contains(m.HTML, "<img") || m.To != evil+"@example.com" {
 		t.Errorf("%+v %v", m, err)
 	}
@@ -275,6 +317,9 @@ func TestSweeping(t *testing.T) {
 	w.exec(`insert into auth.registrations (id, email_ct, email_index, hash, token_digest, expires_at) values ($1, '', '', '', 'x', now() - interval '23 hours')`, uuid.New())
 	w.exec(`insert into auth.sessions (id, identity_id, expires_at, acr, amr)
 		select gen_random_uuid(), i.id, now() - n * interval '20 hours', '1', '{}' from auth.identities i, generate_series(1, 2) n`)
+	w.exec(`insert into auth.api_keys (id, owner_id, name, scopes, digest, expires_at, revoked_at)
+		select gen_random_uuid(), i.id, k.name, '{}', '', now() + k.expires * interval '1 day', now() + k.revoked * interval '1 day' from auth.identities i,
+		(values ('counts', 1, null), ('ended lately', -89, null), ('ended', -91, null), ('deleted lately', 1, -89), ('deleted', 1, -91), ('deleted, then ended', -1, -91)) k (name, expires, revoked)`)
 	if done, err := w.store.sweep(t.Context()); done || err != nil {
 		t.Errorf("the first step: %t %v", done, err)
 	}
@@ -289,5 +334,8 @@ func TestSweeping(t *testing.T) {
 	}
 	if n := one[int](w, `select count(*) from auth.sessions`); n != 2 {
 		t.Errorf("%d sessions are left, want the open one and the one that ended today", n)
+	}
+	if left := one[string](w, `select string_agg(name, ', ' order by name) from auth.api_keys`); left != "counts, deleted lately, ended lately" {
+		t.Errorf("the keys %s are left", left)
 	}
 }

@@ -3,6 +3,8 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -101,15 +103,18 @@ func (s *store) registrationToMail(ctx context.Context, id uuid.UUID) (emailCT [
 }
 
 // confirm makes the identity of a registration, with that registration's password, and the job that tells others of it. One of
-// several requests wins; the address's other registrations go. Where there were several, whoever reads the mails cannot tell whose is whose:
-// then the password is nobody's.
-func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity, nobodys string) (contested bool, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+// several requests wins; the address's other registrations go. Where there were several, or somebody wants to move an account to the address,
+// whoever reads the mails may have taken one for the other: then the password is nobody's, and one is chosen by the mail of a reset.
+func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity, nobodys string, reset oneTimeToken) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var hash string
+		var contested bool
 		err := tx.QueryRow(ctx, `
 			with gone as (
 			  delete from registrations where email_index = (select email_index from registrations where id = $1) returning id, hash, expires_at > now() as open)
-			select hash, (select count(*) filter (where open) > 1 from gone) from gone where id = $1`, registration).Scan(&hash, &contested)
+			select hash, (select count(*) filter (where open) > 1 from gone)
+			  or exists (select from one_time_tokens where email_index = $2 and kind = 'email-change' and expires_at > now() and dropped_at is null)
+			from gone where id = $1`, registration, i.EmailIndex).Scan(&hash, &contested)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errToken
 		}
@@ -122,12 +127,17 @@ func (s *store) confirm(ctx context.Context, registration uuid.UUID, i identity,
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
+		if contested {
+			if err := s.insertOneTimeToken(ctx, tx, reset); err != nil {
+				return err
+			}
+		}
 		return s.audit(ctx, tx, "identity.confirmed", i.ID, uuid.Nil)
 	})
 	if postgres.Violates(err, "identities_email_key") {
-		err = errToken // somebody has the address already; whoever asks learns no more
+		return errToken // somebody has the address already; whoever asks learns no more
 	}
-	return contested, err
+	return err
 }
 
 func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash string) error {
@@ -149,10 +159,13 @@ func (s *store) insertIdentity(ctx context.Context, tx pgx.Tx, i identity, hash 
 // makeIdentity makes an identity; errExists when somebody has its address.
 func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made identity, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		if err := s.insertIdentity(ctx, tx, i, hash); err != nil {
 			return err
 		}
-		if err := s.audit(ctx, tx, "identity.made", i.ID, uuid.Nil); err != nil {
+		if err := s.auditDetail(ctx, tx, "identity.made", i.ID, uuid.Nil, strings.Join(i.Roles, " ")); err != nil {
 			return err
 		}
 		made, err = readIdentity(ctx, tx, i.ID)
@@ -167,6 +180,13 @@ func (s *store) makeIdentity(ctx context.Context, i identity, hash string) (made
 // replaceIdentity sets an identity's password and roles, ends its sessions and enqueues the mail that tells its owner.
 func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []string, hash string) (stands identity, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
+		before, err := readIdentity(ctx, tx, id)
+		if err != nil {
+			return err
+		}
 		for _, change := range []struct {
 			sql  string
 			args []any
@@ -178,14 +198,20 @@ func (s *store) replaceIdentity(ctx context.Context, id uuid.UUID, roles []strin
 				return err
 			}
 		}
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := revokeOlder(ctx, tx, id); err != nil { // and what keys of theirs were given
 			return err
 		}
-		if err := s.audit(ctx, tx, "identity.replaced", id, uuid.Nil); err != nil {
+		now := strings.Join(roles, " ")
+		if err := s.auditDetail(ctx, tx, "identity.replaced", id, uuid.Nil, now); err != nil {
 			return err
+		}
+		if !slices.Equal(before.Roles, roles) {
+			if err := s.auditDetail(ctx, tx, "roles.changed", id, uuid.Nil, now); err != nil {
+				return err
+			}
 		}
 		if err := s.jobs.Add(ctx, tx, noticeMailArgs{id, "replaced"}); err != nil {
 			return err

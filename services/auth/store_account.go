@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,23 +32,31 @@ type oneTimeToken struct {
 	IdentityID *uuid.UUID // who asks, where that is known
 	EmailCT    []byte
 	EmailIndex []byte
+	Digest     []byte `db:"-"` // of the token; it is written and never read
 }
 
 // addOneTimeToken notes what is asked for and the jobs that mail about it.
-func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken, digest []byte) error {
+func (s *store) addOneTimeToken(ctx context.Context, t oneTimeToken) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
-			values ($1, $2, $3, $4, $5, $6, now() + $7)`,
-			t.ID, t.Kind, t.IdentityID, t.EmailCT, t.EmailIndex, digest, oneTimeLifetimes[t.Kind])
-		if err != nil {
+		if err := stillIn(ctx, tx); err != nil {
 			return err
 		}
-		if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
-			return err
-		}
-		return s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil)
+		return s.insertOneTimeToken(ctx, tx, t)
 	})
+}
+
+func (s *store) insertOneTimeToken(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
+	_, err := tx.Exec(ctx, `
+		insert into one_time_tokens (id, kind, identity_id, email_ct, email_index, token_digest, expires_at)
+		values ($1, $2, $3, $4, $5, $6, now() + $7)`,
+		t.ID, t.Kind, t.IdentityID, t.EmailCT, t.EmailIndex, t.Digest, oneTimeLifetimes[t.Kind])
+	if err != nil {
+		return err
+	}
+	if err := s.jobs.Add(ctx, tx, oneTimeMailArgs{t.ID}); err != nil || t.IdentityID == nil {
+		return err
+	}
+	return s.audit(ctx, tx, "email.change-asked", *t.IdentityID, uuid.Nil)
 }
 
 const oneTimeColumns = `t.id, t.kind, t.identity_id, t.email_ct, t.email_index`
@@ -71,13 +78,13 @@ type toMail struct {
 	Registration *uuid.UUID // the newest one of the address that is open
 }
 
-// oneTimeTokenToMail returns nothing, and no error, for one that was used or is too old by now.
+// oneTimeTokenToMail returns nothing, and no error, for one that was used, dropped or is too old by now.
 func (s *store) oneTimeTokenToMail(ctx context.Context, id uuid.UUID) (*toMail, error) {
 	rows, _ := s.db.Query(ctx, `
 		select `+oneTimeColumns+`,
 		       exists (select from identities i where i.email_index = t.email_index and (i.status = 'active' or t.kind = 'email-change')) as known,
 		       (select r.id from registrations r where r.email_index = t.email_index and r.expires_at > now() order by r.id desc limit 1) as registration
-		from one_time_tokens t where t.id = $1 and t.expires_at > now()`, id)
+		from one_time_tokens t where t.id = $1 and t.expires_at > now() and t.dropped_at is null`, id)
 	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[toMail])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -104,17 +111,19 @@ func (s *store) mayBeMailed(ctx context.Context, t oneTimeToken) (may bool, err 
 	return may, err
 }
 
-// useOneTimeTokens uses up a token, and with it the others of its kind that the address has. One of several requests wins.
-func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) error {
-	rows, _ := tx.Query(ctx, `delete from one_time_tokens where email_index = $1 and kind = $2 returning id`, t.EmailIndex, t.Kind)
-	gone, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	if err != nil {
-		return err
+// useOneTimeTokens uses up a token, and with it the others of its kind that the address has; contested says that one of these was somebody
+// else's and still counted. One of several requests wins.
+func useOneTimeTokens(ctx context.Context, tx pgx.Tx, t oneTimeToken) (contested bool, err error) {
+	var there bool
+	err = tx.QueryRow(ctx, `
+		with gone as (
+		  delete from one_time_tokens where email_index = $1 and kind = $2
+		  returning id, identity_id is distinct from $4 and expires_at > now() and dropped_at is null as rival)
+		select coalesce(bool_or(id = $3), false), coalesce(bool_or(rival), false) from gone`, t.EmailIndex, t.Kind, t.ID, t.IdentityID).Scan(&there, &contested)
+	if err == nil && !there {
+		err = errToken
 	}
-	if !slices.Contains(gone, t.ID) {
-		return errToken
-	}
-	return nil
+	return contested, err
 }
 
 // resetPassword sets the password of whoever has the address of the token.
@@ -128,7 +137,7 @@ func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) 
 		if err != nil {
 			return err
 		}
-		if err := useOneTimeTokens(ctx, tx, t); err != nil {
+		if _, err := useOneTimeTokens(ctx, tx, t); err != nil {
 			return err
 		}
 		return s.newPassword(ctx, tx, id, hash, uuid.Nil, "password.reset")
@@ -138,6 +147,9 @@ func (s *store) resetPassword(ctx context.Context, t oneTimeToken, hash string) 
 // changePassword replaces the password that was just proved, and ends the other sessions.
 func (s *store) changePassword(ctx context.Context, c credentials, hash string, session uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		var same bool
 		err := tx.QueryRow(ctx, `select changed_at = $2 from passwords where identity_id = $1 for update`, c.IdentityID, c.ChangedAt).Scan(&same)
 		if err != nil {
@@ -150,12 +162,23 @@ func (s *store) changePassword(ctx context.Context, c credentials, hash string, 
 	})
 }
 
-// dropChanges has what was asked for in somebody's name, and not confirmed, come to nothing: other addresses, new passwords.
+// dropChanges has the addresses that somebody has asked for, and not confirmed, come to nothing. The rows stay, as their mails count
+// (mayBeMailed), with digests of no token. What was asked for by mail alone goes on: an intruder in a session cannot drop the owner's reset.
 func dropChanges(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
-	_, err := tx.Exec(ctx, `
-		delete from one_time_tokens where identity_id = $1
-		or kind = 'password-reset' and email_index = (select email_index from identities where id = $1)`, identity)
+	return drop(ctx, tx, `identity_id = $1`, identity)
+}
+
+func drop(ctx context.Context, tx pgx.Tx, which string, identity uuid.UUID) error {
+	_, err := tx.Exec(ctx, `update one_time_tokens set dropped_at = now(), token_digest = sha256(token_digest) where dropped_at is null and `+which, identity)
 	return err
+}
+
+// takeBack ends all that an intruder may have begun: sessions, but for the one that is kept, changes of the address, and resets of the password.
+func takeBack(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) error {
+	if err := drop(ctx, tx, `kind = 'password-reset' and email_index = (select email_index from identities where id = $1)`, identity); err != nil {
+		return err
+	}
+	return closeSessions(ctx, tx, identity, keep)
 }
 
 // newPassword is also what the mail about a change of address advises who has not asked for it.
@@ -164,7 +187,7 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 	if err != nil {
 		return err
 	}
-	if err := closeSessions(ctx, tx, id, keep); err != nil {
+	if err := takeBack(ctx, tx, id, keep); err != nil {
 		return err
 	}
 	if err := s.audit(ctx, tx, kind, id, keep); err != nil {
@@ -173,15 +196,27 @@ func (s *store) newPassword(ctx context.Context, tx pgx.Tx, id uuid.UUID, hash s
 	return s.jobs.Add(ctx, tx, noticeMailArgs{id, "password-changed"})
 }
 
-// moveAddress gives an identity the address that its owner has confirmed, and enqueues the job that tells others of it.
+// moveAddress gives an identity the address that its owner has confirmed, and enqueues the job that tells others of it. Where somebody else has
+// asked for that address as well, whoever reads the mails may have taken one for the other: then nobody gets it, and what was asked for is dropped.
 func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte) error {
-	id := *t.IdentityID
+	id, contested := *t.IdentityID, false
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil {
+		if err := stillIn(ctx, tx, id); err != nil {
 			return err
 		}
-		if err := useOneTimeTokens(ctx, tx, t); err != nil {
+		moving, err := useOneTimeTokens(ctx, tx, t)
+		if err != nil {
 			return err
+		}
+		var registering bool
+		err = tx.QueryRow(ctx, `
+			with gone as (delete from registrations where email_index = $1 returning expires_at > now() as open)
+			select coalesce(bool_or(open), false) from gone`, t.EmailIndex).Scan(&registering)
+		if err != nil {
+			return err
+		}
+		if contested = moving || registering; contested {
+			return s.audit(ctx, tx, "email.change-contested", id, uuid.Nil)
 		}
 		moved, err := tx.Exec(ctx, `
 			update identities set email_ct = $2, email_index = $3, version = version + 1 where id = $1 and status = 'active'`, id, emailCT, t.EmailIndex)
@@ -204,8 +239,13 @@ func (s *store) moveAddress(ctx context.Context, t oneTimeToken, emailCT []byte)
 	if postgres.Violates(err, "identities_email_key") {
 		return errToken // somebody has the address by now; whoever asks learns no more
 	}
+	if err == nil && contested {
+		err = errContested
+	}
 	return err
 }
+
+var errContested = problem.Conflict.New("address-contested", "Somebody else has asked for this address as well, so it went to nobody: ask once more.")
 
 // failed counts a wrong password or code; nobody's, too, so that it takes as long. What it counts may be lost in a crash of Postgres, but for
 // the one that closes the account.
@@ -219,7 +259,7 @@ func (s *store) failed(ctx context.Context, id uuid.UUID) error {
 		}
 		var closes bool
 		err := tx.QueryRow(ctx, `
-			update passwords set failed_count = failed_count + 1, blocked_at = case when failed_count + 1 >= $2 then coalesce(blocked_at, now()) end
+			update passwords set failed_count = failed_count + 1, blocked_at = case when failed_count + 1 >= $2 then coalesce(blocked_at, now()) else blocked_at end
 			where identity_id = $1 returning coalesce(blocked_at = now(), false)`, id, failuresAllowed).Scan(&closes)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !closes {
 			return nil
@@ -269,7 +309,7 @@ func (s *store) putTOTP(ctx context.Context, id uuid.UUID, secretCT []byte) erro
 // confirmTOTP has a secret count, with its first code used and its recovery codes, and ends the other sessions: those began without it.
 func (s *store) confirmTOTP(ctx context.Context, id, session uuid.UUID, secretCT []byte, step int64, digests [][]byte) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil { // a login without it waits (addSession)
+		if err := stillIn(ctx, tx, id); err != nil { // and a login without it waits (addSession)
 			return err
 		}
 		done, err := tx.Exec(ctx, `
@@ -307,6 +347,9 @@ func (s *store) newCodes(ctx context.Context, tx pgx.Tx, id uuid.UUID, digests [
 // replaceRecoveryCodes gives new ones to who has a second factor.
 func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests [][]byte) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
 		var there bool
 		err := tx.QueryRow(ctx, `select confirmed_at is not null from totp where identity_id = $1 for update`, id).Scan(&there)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !there {
@@ -322,6 +365,9 @@ func (s *store) replaceRecoveryCodes(ctx context.Context, id uuid.UUID, digests 
 // deleteTOTP takes a second factor away; its recovery codes go with it.
 func (s *store) deleteTOTP(ctx context.Context, id uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, id); err != nil {
+			return err
+		}
 		gone, err := tx.Exec(ctx, `delete from totp where identity_id = $1`, id)
 		if err != nil {
 			return err

@@ -77,7 +77,7 @@ func (s *store) setRoles(ctx context.Context, id uuid.UUID, roles []string) (a a
 // ofAccount changes something about somebody, under the lock of their row.
 func (s *store) ofAccount(ctx context.Context, id uuid.UUID, change func(tx pgx.Tx, a account) error) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, id); err != nil {
+		if err := stillIn(ctx, tx, id); err != nil {
 			return err
 		}
 		a, err := oneAccount(ctx, tx, `i.id = $1`, id)
@@ -94,13 +94,10 @@ func (s *store) disable(ctx context.Context, id uuid.UUID) error {
 		if a.Status == "disabled" {
 			return nil
 		}
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := s.setStatus(ctx, tx, id, "disabled", "identity.disabled"); err != nil {
-			return err
-		}
-		if err := dropChanges(ctx, tx, id); err != nil {
 			return err
 		}
 		return revokeOlder(ctx, tx, id)
@@ -147,7 +144,7 @@ func (s *store) unlock(ctx context.Context, id uuid.UUID) (emailIndex []byte, er
 // endSessionsOf ends all of somebody's sessions.
 func (s *store) endSessionsOf(ctx context.Context, id uuid.UUID) error {
 	return s.ofAccount(ctx, id, func(tx pgx.Tx, _ account) error {
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		return s.audit(ctx, tx, "sessions.ended", id, uuid.Nil)
@@ -180,7 +177,7 @@ func (s *store) removeFactor(ctx context.Context, id uuid.UUID) (emailIndex []by
 		if err != nil {
 			return err
 		}
-		if err := closeSessions(ctx, tx, id, uuid.Nil); err != nil {
+		if err := takeBack(ctx, tx, id, uuid.Nil); err != nil {
 			return err
 		}
 		if err := s.audit(ctx, tx, "mfa.removed", id, uuid.Nil); err != nil {
@@ -206,6 +203,24 @@ func revokeOlder(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 		on conflict (id) do update set below = excluded.below, created_at = excluded.created_at`, identity)
 	return err
 }
+
+// stillIn comes first in a change that outlives the token it is asked for with. It refuses one that was revoked, of which this process may not
+// have heard yet; locked is whom the change is about, and who asks, so that whoever takes the account back meanwhile comes before or after.
+func stillIn(ctx context.Context, tx pgx.Tx, about ...uuid.UUID) error {
+	caller := authn.From(ctx)
+	if _, err := tx.Exec(ctx, `select from identities where id = any($1) order by id for update`, append(about, caller.UserID)); err != nil {
+		return err
+	}
+	var revoked bool
+	err := tx.QueryRow(ctx, `select exists (select from revocations where id in ($1, $2, $3) and below > $4)`,
+		caller.SessionID, caller.UserID, caller.TokenID, caller.Version).Scan(&revoked)
+	if err == nil && revoked {
+		err = authn.Invalid(errRevoked)
+	}
+	return err
+}
+
+var errRevoked = errors.New("revoked")
 
 // revocations are those that still count.
 func (s *store) revocations(ctx context.Context) ([]authn.Revocation, error) {

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,8 +40,11 @@ func (s *store) apiKeys(ctx context.Context, owner *uuid.UUID, before uuid.UUID,
 
 func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (made apiKey, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		if k.OwnerID != nil {
-			if err := s.mayHaveAnother(ctx, tx, *k.OwnerID); err != nil {
+			if err := mayHaveAnother(ctx, tx, *k.OwnerID); err != nil {
 				return err
 			}
 		}
@@ -62,11 +66,8 @@ func (s *store) addKey(ctx context.Context, k apiKey, lifetime time.Duration) (m
 	return s.apiKey(ctx, k.ID)
 }
 
-// mayHaveAnother refuses a key beyond those that one may have. Whoever asks for several at once gets them one after the other.
-func (s *store) mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) error {
-	if _, err := tx.Exec(ctx, `select from identities where id = $1 for update`, owner); err != nil {
-		return err
-	}
+// mayHaveAnother refuses a key beyond those that one may have. Whoever asks for several at once gets them one after the other: the owner is locked.
+func mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) error {
 	var have int
 	err := tx.QueryRow(ctx, `select count(*) from api_keys where owner_id = $1 and revoked_at is null and expires_at > now()`, owner).Scan(&have)
 	if err == nil && have >= keysOfOne {
@@ -75,9 +76,12 @@ func (s *store) mayHaveAnother(ctx context.Context, tx pgx.Tx, owner uuid.UUID) 
 	return err
 }
 
-// rotateKey gives a key another secret; the one before counts for a while.
-func (s *store) rotateKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, digest []byte) (k apiKey, err error) {
-	err = s.changeKey(ctx, id, owner, "key.rotated", func(tx pgx.Tx) error {
+// rotateKey gives a key another secret, for whoever might make it; the one before counts for a while.
+func (s *store) rotateKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, digest []byte, allowed []string) (k apiKey, err error) {
+	err = s.changeKey(ctx, id, owner, "key.rotated", func(tx pgx.Tx, scopes []string) error {
+		if slices.ContainsFunc(scopes, func(scope string) bool { return !slices.Contains(allowed, scope) }) {
+			return errMoreThanCaller
+		}
 		_, err := tx.Exec(ctx, `update api_keys set previous_digest = digest, previous_until = now() + $3, digest = $2 where id = $1`, id, digest, keyOverlap)
 		if err != nil || owner == nil {
 			return err
@@ -90,9 +94,11 @@ func (s *store) rotateKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, d
 	return s.apiKey(ctx, id)
 }
 
+var errMoreThanCaller = problem.Forbidden.New("insufficient-scope", "The key has a scope that your token lacks, so it is not yours to give.")
+
 // deleteKey has a key count no more, and its tokens.
 func (s *store) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) error {
-	return s.changeKey(ctx, id, owner, "key.deleted", func(tx pgx.Tx) error {
+	return s.changeKey(ctx, id, owner, "key.deleted", func(tx pgx.Tx, _ []string) error {
 		if _, err := tx.Exec(ctx, `update api_keys set revoked_at = now() where id = $1`, id); err != nil {
 			return err
 		}
@@ -101,21 +107,25 @@ func (s *store) deleteKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID) e
 }
 
 // changeKey changes a key of this owner.
-func (s *store) changeKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, kind string, change func(tx pgx.Tx) error) error {
+func (s *store) changeKey(ctx context.Context, id uuid.UUID, owner *uuid.UUID, kind string, change func(tx pgx.Tx, scopes []string) error) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		var subject uuid.UUID
+		var scopes []string
 		err := tx.QueryRow(ctx, `
-			select coalesce(owner_id, id) from api_keys where id = $1 and owner_id is not distinct from $2 and revoked_at is null for update`, id, owner).Scan(&subject)
+			select coalesce(owner_id, id), scopes from api_keys where id = $1 and owner_id is not distinct from $2 and revoked_at is null for update`, id, owner).Scan(&subject, &scopes)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errNoKey
 		}
 		if err != nil {
 			return err
 		}
-		if err := change(tx); err != nil {
+		if err := change(tx, scopes); err != nil {
 			return err
 		}
-		return s.audit(ctx, tx, kind, subject, id)
+		return s.auditDetail(ctx, tx, kind, subject, id, strings.Join(scopes, " "))
 	})
 }
 

@@ -52,6 +52,12 @@ func forgetFailures(ctx context.Context, tx pgx.Tx, identity uuid.UUID) error {
 // proved gives a session a fresh proof.
 func (s *store) proved(ctx context.Context, id uuid.UUID, c credentials, acr string, amr []string) (session, error) {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `select from passwords where identity_id = $1 for update`, c.IdentityID); err != nil { // a hundredth failure comes before or after
+			return err
+		}
 		done, err := tx.Exec(ctx, `
 			update sessions set authenticated_at = now(), acr = $3, amr = $4
 			where id = $1 and identity_id = $2 and revoked_at is null
@@ -122,6 +128,9 @@ func (s *store) endSession(ctx context.Context, id, token uuid.UUID) error {
 // endSessionOf ends a session of the one who asks.
 func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		var theirs bool
 		err := tx.QueryRow(ctx, `select revoked_at is null from sessions where id = $1 and identity_id = $2 for update`, id, identity).Scan(&theirs)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !theirs {
@@ -140,6 +149,9 @@ func (s *store) endSessionOf(ctx context.Context, identity, id uuid.UUID) error 
 // endOtherSessions ends all sessions of somebody but one.
 func (s *store) endOtherSessions(ctx context.Context, identity, keep uuid.UUID) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx); err != nil {
+			return err
+		}
 		if err := closeSessions(ctx, tx, identity, keep); err != nil {
 			return err
 		}
@@ -163,6 +175,9 @@ func closeSessions(ctx context.Context, tx pgx.Tx, identity, keep uuid.UUID) err
 // endStolen ends a session whose old token was used and enqueues the mail that tells its owner.
 func (s *store) endStolen(ctx context.Context, x session) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := stillIn(ctx, tx, x.IdentityID); err != nil {
+			return err
+		}
 		ended, err := s.closeSession(ctx, tx, x.ID, "session.refresh-reused")
 		if err != nil || !ended {
 			return err
@@ -200,6 +215,7 @@ func (s *store) sweep(ctx context.Context) (done bool, err error) {
 		{`delete from sessions where id in (select id from sessions where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
 		{`delete from one_time_tokens where id in (select id from one_time_tokens where expires_at < now() - $1::interval limit 1000)`, 24 * time.Hour},
 		{`delete from revocations where id in (select id from revocations where created_at < now() - $1::interval limit 1000)`, time.Hour},
+		{`delete from api_keys where id in (select id from api_keys where least(expires_at, revoked_at) < now() - $1::interval limit 1000)`, keysKept},
 		{`delete from audit_addresses where event_id in (select event_id from audit_addresses where created_at < now() - $1::interval limit 1000)`, addressesKept},
 	} {
 		gone, err := s.db.Exec(ctx, step.sql, step.kept)

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 
 	authv1 "example.com/groundwork/api/auth/v1"
 )
@@ -427,4 +430,438 @@ func TestUnlockingEndsTheWaits(t *testing.T) {
 	if r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1"); r.JSON200 == nil {
 		t.Errorf("after it: %s", r.Body)
 	}
+}
+
+// Who takes an account back does so at once: what outlives a token is not had for one that was revoked, even where nobody has heard of it yet.
+func TestARevokedTokenGetsNothingThatOutlivesIt(t *testing.T) {
+	w := newWorld(t) // nobody works its jobs, so nobody hears what is revoked
+	op := w.operating()
+	for says, takeBack := range map[string]func(email string, id uuid.UUID) int{
+		"a reset": func(email string, _ uuid.UUID) int {
+			w.forgot(email)
+			token, err := w.mailedToken(t.Context(), one[uuid.UUID](w, `select id from auth.one_time_tokens where kind = 'password-reset' order by id desc limit 1`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.reset(token, other).StatusCode()
+		},
+		"disabled": func(_ string, id uuid.UUID) int {
+			r, _ := op.DisableIdentityWithResponse(t.Context(), id)
+			return r.StatusCode()
+		},
+		"a role taken away": func(_ string, id uuid.UUID) int {
+			r, _ := op.SetRolesWithResponse(t.Context(), id, authv1.Roles{Roles: []authv1.RolesRoles{"user"}})
+			return r.StatusCode() - 200
+		},
+		"all sessions ended": func(_ string, id uuid.UUID) int {
+			r, _ := op.RevokeSessionsWithResponse(t.Context(), id)
+			return r.StatusCode()
+		},
+	} {
+		email := strings.ReplaceAll(says, " ", "-") + "@example.com"
+		id := w.person(email, "user", "operator").Id
+		session := w.session(email)
+		as, scopes := w.as(session.AccessToken), []string{"identities:read"}
+		key, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+		service, err2 := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+		begun, err3 := as.BeginTotpWithResponse(t.Context())
+		if err := errors.Join(err, err2, err3); err != nil || key.JSON201 == nil || service.JSON201 == nil || begun.JSON201 == nil {
+			t.Fatalf("%v %s %s %s", err, key.Body, service.Body, begun.Body)
+		}
+		if status := takeBack(email, id); status >= 300 {
+			t.Fatalf("%s: %d", says, status)
+		}
+		if w.principal(session.AccessToken).UserID != id {
+			t.Fatalf("%s: it is heard of", says)
+		}
+		for _, c := range []struct {
+			what string
+			do   func() (*http.Response, []byte, error)
+		}{
+			{"another address", func() (*http.Response, []byte, error) {
+				r, err := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "eve@example.com"})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a key", func() (*http.Response, []byte, error) {
+				r, err := as.CreateApiKeyWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a key anew", func() (*http.Response, []byte, error) {
+				r, err := as.RotateApiKeyWithResponse(t.Context(), key.JSON201.Id)
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a service account", func() (*http.Response, []byte, error) {
+				r, err := as.CreateServiceAccountWithResponse(t.Context(), authv1.NewKey{Name: "x", Scopes: scopes})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a service account anew", func() (*http.Response, []byte, error) {
+				r, err := as.RotateServiceAccountWithResponse(t.Context(), service.JSON201.Id)
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a second factor", func() (*http.Response, []byte, error) {
+				r, err := as.ConfirmTotpWithResponse(t.Context(), authv1.TotpCode{Code: appOf(begun.JSON201.Secret).code(t, 0)})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"recovery codes", func() (*http.Response, []byte, error) {
+				w.exec(`update auth.totp set confirmed_at = now() where identity_id = $1`, id)
+				r, err := as.ReplaceRecoveryCodesWithResponse(t.Context())
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"no second factor", func() (*http.Response, []byte, error) {
+				r, err := as.DeleteTotpWithResponse(t.Context())
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"the owner's sessions ended", func() (*http.Response, []byte, error) {
+				r, err := as.EndOtherSessionsWithResponse(t.Context())
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"a role", func() (*http.Response, []byte, error) {
+				r, err := as.SetRolesWithResponse(t.Context(), id, authv1.Roles{Roles: []authv1.RolesRoles{"user", "operator"}})
+				return r.HTTPResponse, r.Body, err
+			}},
+			{"an account for an operator", func() (*http.Response, []byte, error) {
+				p := putV2(w.instance, session.AccessToken, "eve@example.com", other, false, "user", "operator")
+				return &http.Response{StatusCode: p.status}, []byte(`{"code":"` + p.code + `"}`), nil
+			}},
+			{"an account replaced", func() (*http.Response, []byte, error) {
+				p := putV2(w.instance, session.AccessToken, "operator@example.com", other, true, "user", "operator")
+				return &http.Response{StatusCode: p.status}, []byte(`{"code":"` + p.code + `"}`), nil
+			}},
+		} {
+			resp, body, err := c.do()
+			if err != nil {
+				t.Fatal(err)
+			}
+			answered(t, says+", and then "+c.what, resp, body, 401, "unauthenticated")
+		}
+	}
+}
+
+// What is asked for while the account is being taken back waits, and then is refused as well.
+func TestWhatRacesATakingBackIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	change := `with locked as (select id from auth.identities for update), ended as (update auth.sessions set revoked_at = now() where identity_id in (select id from locked) returning id)
+		insert into auth.revocations (id, below, created_at) select id, 9223372036854775807, now() from ended`
+	if status := w.waits(change, func() int {
+		r, err := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "eve@example.com"})
+		if err != nil {
+			return 0
+		}
+		return r.StatusCode()
+	}); status != 401 {
+		t.Errorf("%d", status)
+	}
+}
+
+// Who asks for an address, ends it and asks again fills nobody's mailbox that way.
+func TestWhatIsDroppedWasMailedAllTheSame(t *testing.T) {
+	w := working(t)
+	w.person("eve@example.com")
+	as := w.as(w.session("eve@example.com").AccessToken)
+	for n := range mailsPerHour + 3 {
+		if r, err := as.ChangeEmailWithResponse(t.Context(), authv1.Address{Email: "stranger@example.com"}); err != nil || r.StatusCode() != 202 {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+		w.eventually("the job is done", func() bool {
+			return one[int](w, `select count(*) from auth.river_job where kind = 'one-time-mail' and state = 'completed'`) == n+1
+		})
+		if r, err := as.EndOtherSessionsWithResponse(t.Context()); err != nil || r.StatusCode() != 204 {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	}
+	if n := len(w.post.to("stranger@example.com")); n != mailsPerHour {
+		t.Errorf("%d mails in an hour", n)
+	}
+	if late, err := w.store.oneTimeTokenToMail(t.Context(), one[uuid.UUID](w, `select id from auth.one_time_tokens limit 1`)); late != nil || err != nil {
+		t.Errorf("a job that is late mails what was dropped: %+v %v", late, err)
+	}
+}
+
+// changes asks for another address with somebody's session, and returns the token that the mail there has.
+func (w *world) changes(from, to string) (token string) {
+	w.t.Helper()
+	m := w.mailedAfter(to, func() {
+		if r, err := w.as(w.session(from).AccessToken).ChangeEmailWithResponse(w.t.Context(), authv1.Address{Email: to}); err != nil || r.StatusCode() != 202 {
+			w.t.Fatalf("%v %s", err, r.Body)
+		}
+	})
+	if !strings.Contains(m.Text, from) {
+		w.t.Errorf("the mail does not say whose account moves: %s", m.Text)
+	}
+	return m.Token
+}
+
+// Who asks for an address that somebody else is about to have gets nothing by the owner's confirming the wrong mail.
+func TestAnAddressThatSeveralAskFor(t *testing.T) {
+	const strangers = "the stranger's own password"
+	for says, c := range map[string]struct {
+		asks func(w *world) (confirmed, other string)
+		want int
+	}{
+		"the stranger's change is confirmed": {func(w *world) (string, string) {
+			mine := w.changes("ada@example.com", "new@example.com")
+			return w.changes("eve@example.com", "new@example.com"), mine
+		}, 409},
+		"the owner's change is confirmed": {func(w *world) (string, string) {
+			mine := w.changes("ada@example.com", "new@example.com")
+			return mine, w.changes("eve@example.com", "new@example.com")
+		}, 409},
+		"the owner's change is confirmed, and a stranger has registered": {func(w *world) (string, string) {
+			w.register("new@example.com", strangers)
+			theirs := w.mailed("new@example.com", 1).Token
+			return w.changes("ada@example.com", "new@example.com"), theirs
+		}, 409},
+		"the stranger's registration is confirmed": {func(w *world) (string, string) {
+			mine := w.changes("ada@example.com", "new@example.com")
+			w.register("new@example.com", strangers)
+			return w.mailed("new@example.com", 2).Token, mine
+		}, 204},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := working(t)
+			w.person("ada@example.com")
+			w.person("eve@example.com")
+			confirmed, rest := c.asks(w)
+			if status := w.verify(confirmed); status != c.want {
+				t.Errorf("confirming: %d, want %d", status, c.want)
+			}
+			if status := w.verify(rest); status != 400 {
+				t.Errorf("the other mail counts: %d", status)
+			}
+			for _, password := range []string{strangers, password} {
+				if r := w.login("new@example.com", password, "192.0.2.1"); r.StatusCode() != 401 {
+					t.Errorf("somebody is in: %d", r.StatusCode())
+				}
+			}
+			if c.want == 204 {
+				if r := w.reset(w.mailed("new@example.com", 3).Token, other); r.StatusCode() != 204 {
+					t.Errorf("the owner sets a password: %s", r.Body)
+				}
+			} else if status := w.verify(w.changes("ada@example.com", "new@example.com")); status != 204 {
+				t.Errorf("the owner asks once more: %d", status)
+			}
+		})
+	}
+}
+
+// What was asked for and is over, or was dropped, is in nobody's way, nor is what one asks for twice.
+func TestWhatIsOverContestsNothing(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	w.person("eve@example.com")
+	w.register("new@example.com", other)
+	w.mailed("new@example.com", 1)
+	w.exec(`update auth.registrations set expires_at = now()`)
+	w.changes("eve@example.com", "new@example.com")
+	w.exec(`update auth.one_time_tokens set expires_at = now()`)
+	w.changes("eve@example.com", "new@example.com")
+	if r, err := w.as(w.session("eve@example.com").AccessToken).EndOtherSessionsWithResponse(t.Context()); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	w.changes("ada@example.com", "new@example.com")
+	if status := w.verify(w.changes("ada@example.com", "new@example.com")); status != 204 {
+		t.Errorf("%d", status)
+	}
+}
+
+// A contested registration has its account and the mail by which a password is chosen, or neither.
+func TestAContestedRegistrationDoesNotLoseItsReset(t *testing.T) {
+	w := working(t)
+	for n := range 2 {
+		w.register("ada@example.com", other)
+		w.mailed("ada@example.com", n+1)
+	}
+	token := w.mailed("ada@example.com", 2).Token
+	w.exec(`alter table auth.one_time_tokens add constraint broken check (kind <> 'password-reset')`)
+	if status := w.verify(token); status != 500 {
+		t.Errorf("without the mail: %d", status)
+	}
+	w.exec(`alter table auth.one_time_tokens drop constraint broken`)
+	if status := w.verify(token); status != 204 {
+		t.Errorf("tried again: %d", status)
+	}
+	if r := w.reset(w.mailed("ada@example.com", 3).Token, password); r.StatusCode() != 204 {
+		t.Errorf("%s", r.Body)
+	}
+}
+
+// What somebody does in a session leaves the owner's reset as it is, or an intruder would keep the owner out; what takes the account back ends
+// one that an intruder may have asked for.
+func TestWhatEndsAReset(t *testing.T) {
+	for says, c := range map[string]struct {
+		do   func(w *world, id uuid.UUID) int
+		want int
+	}{
+		"the others are ended": {func(w *world, _ uuid.UUID) int {
+			r, _ := w.as(w.session("ada@example.com").AccessToken).EndOtherSessionsWithResponse(w.t.Context())
+			return r.StatusCode()
+		}, 204},
+		"a session is ended": {func(w *world, _ uuid.UUID) int {
+			access := w.session("ada@example.com").AccessToken
+			r, _ := w.as(access).EndSessionWithResponse(w.t.Context(), w.principal(access).SessionID)
+			return r.StatusCode()
+		}, 204},
+		"a refresh token is used twice": {func(w *world, _ uuid.UUID) int {
+			first := w.session("ada@example.com")
+			next, _ := w.refresh(*first.RefreshToken)
+			_, _ = w.refresh(*next.RefreshToken)
+			_, status := w.refresh(*first.RefreshToken)
+			return status - 200
+		}, 204},
+		"there is a second factor": {func(w *world, _ uuid.UUID) int {
+			w.addFactor(w.session("ada@example.com").AccessToken)
+			return 0
+		}, 204},
+		"a new password": {func(w *world, _ uuid.UUID) int {
+			r, _ := w.as(w.session("ada@example.com").AccessToken).ChangePasswordWithResponse(w.t.Context(), authv1.PasswordChange{CurrentPassword: password, Password: other})
+			return r.StatusCode()
+		}, 400},
+		"disabled for a while": {func(w *world, id uuid.UUID) int {
+			op := w.operating()
+			r, _ := op.DisableIdentityWithResponse(w.t.Context(), id)
+			again, _ := op.EnableIdentityWithResponse(w.t.Context(), id)
+			return max(r.StatusCode(), again.StatusCode())
+		}, 400},
+		"all sessions are ended": {func(w *world, id uuid.UUID) int {
+			r, _ := w.operating().RevokeSessionsWithResponse(w.t.Context(), id)
+			return r.StatusCode()
+		}, 400},
+		"the second factor is taken away": {func(w *world, id uuid.UUID) int {
+			w.addFactor(w.session("ada@example.com").AccessToken)
+			r, _ := w.operating().RemoveSecondFactorWithResponse(w.t.Context(), id)
+			return r.StatusCode()
+		}, 400},
+		"replaced": {func(w *world, _ uuid.UUID) int {
+			return putV2(w.instance, w.consoleToken(), "ada@example.com", other, true, "user").status
+		}, 400},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := working(t)
+			id := w.person("ada@example.com").Id
+			token := w.resetToken("ada@example.com")
+			if status := c.do(w, id); status >= 300 {
+				t.Fatalf("%d", status)
+			}
+			if r := w.reset(token, "a third password nobody guesses"); r.StatusCode() != c.want {
+				t.Errorf("the reset: %d, want %d", r.StatusCode(), c.want)
+			}
+		})
+	}
+}
+
+// What a hundred wrong passwords have closed stays closed, whatever is counted after that.
+func TestWhatIsClosedStaysClosed(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	w.exec(`update auth.passwords set failed_count = 0, blocked_at = now()`)
+	w.login("ada@example.com", other, "192.0.2.1")
+	r := w.login("ada@example.com", password, "192.0.2.2")
+	answered(t, "the right one after another wrong one", r.HTTPResponse, r.Body, 401, "invalid-credentials")
+}
+
+// A proof that races the hundredth failure comes before it or is refused.
+func TestAProofWaitsForTheHundredthFailure(t *testing.T) {
+	w := newWorld(t)
+	w.person("ada@example.com")
+	as := w.as(w.session("ada@example.com").AccessToken)
+	if status := w.waits(`update auth.passwords set failed_count = 100, blocked_at = now()`, func() int {
+		r, err := as.ReauthenticateWithResponse(t.Context(), authv1.Proof{Password: password})
+		if err != nil {
+			return 0
+		}
+		return r.StatusCode()
+	}); status != 401 {
+		t.Errorf("%d", status)
+	}
+	if n := one[int](w, `select failed_count from auth.passwords`); n != 100 {
+		t.Errorf("%d failures are counted", n)
+	}
+}
+
+// Who takes a second factor away ends the sessions that an intruder has with it.
+func TestAFactorThatIsTakenAwayEndsTheSessions(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	tokens := w.session("ada@example.com")
+	w.addFactor(tokens.AccessToken)
+	if r, err := w.operating().RemoveSecondFactorWithResponse(t.Context(), ada.Id); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if _, status := w.refresh(*tokens.RefreshToken); status != 400 {
+		t.Errorf("a session goes on: %d", status)
+	}
+}
+
+// What was revoked is revoked further: a second change within the minutes that a revocation counts has tokens refused that the first one gave.
+func TestASecondChangeOfRolesRevokesAgain(t *testing.T) {
+	w := working(t)
+	ada, op := w.person("ada@example.com", "user", "operator"), w.operating()
+	set := func(roles ...authv1.RolesRoles) {
+		t.Helper()
+		if r, err := op.SetRolesWithResponse(t.Context(), ada.Id, authv1.Roles{Roles: roles}); err != nil || r.JSON200 == nil {
+			t.Fatalf("%v %s", err, r.Body)
+		}
+	}
+	first := w.session("ada@example.com")
+	set("user", "operator")
+	w.refused(first.AccessToken)
+	second := w.session("ada@example.com")
+	w.principal(second.AccessToken)
+	set("user")
+	w.refused(second.AccessToken)
+}
+
+// An account that has moved goes nowhere else by what was asked for before.
+func TestAMoveEndsTheOtherChanges(t *testing.T) {
+	w := working(t)
+	w.person("ada@example.com")
+	first := w.changes("ada@example.com", "one@example.com")
+	second := w.changes("ada@example.com", "two@example.com")
+	if status := w.verify(second); status != 204 {
+		t.Fatalf("%d", status)
+	}
+	if status := w.verify(first); status != 400 {
+		t.Errorf("another change counts: %d", status)
+	}
+}
+
+// Unlocking opens the second factor as well.
+func TestUnlockingForgetsWrongCodes(t *testing.T) {
+	w := newWorld(t)
+	app, _ := w.factored("ada@example.com")
+	w.exec(`update auth.totp set failed_count = $1`, failuresAllowed)
+	r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1")
+	answered(t, "the right code after a hundred wrong ones", r.HTTPResponse, r.Body, 401, "invalid-credentials")
+	op := w.operating()
+	id := one[uuid.UUID](w, `select identity_id from auth.totp`)
+	if a := w.accountOf(op, id); !a.IsLocked {
+		t.Errorf("%+v", a)
+	}
+	if r, err := op.UnlockIdentityWithResponse(t.Context(), id); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%v %s", err, r.Body)
+	}
+	if r := w.answer(w.question("ada@example.com"), app.code(t, 1), "192.0.2.1"); r.JSON200 == nil {
+		t.Errorf("after it: %s", r.Body)
+	}
+	if a := w.accountOf(op, id); a.IsLocked {
+		t.Errorf("%+v", a)
+	}
+}
+
+// A password that was proved and then replaced by somebody else is no ground for another one.
+func TestAChangeOfThePasswordThatRacesAnother(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada@example.com")
+	session := w.principal(w.session("ada@example.com").AccessToken).SessionID
+	proved, err := w.store.credentialsOf(t.Context(), ada.Id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`update auth.passwords set changed_at = clock_timestamp()`)
+	if err := w.store.changePassword(t.Context(), proved, "the loser's", session); !errors.Is(err, errCredentials) {
+		t.Errorf("%v", err)
+	}
+	w.session("ada@example.com")
 }

@@ -892,7 +892,7 @@ type ClientInterface interface {
 
 	// RotateApiKey Replace an API key
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Corresponds with POST /v1/auth/api-keys/{id}/rotate (the `RotateApiKey` operationId).
 	RotateApiKey(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -920,7 +920,7 @@ type ClientInterface interface {
 
 	// ChangeEmailWithBody Ask for another address
 	//
-	// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+	// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -929,7 +929,7 @@ type ClientInterface interface {
 
 	// ChangeEmail Ask for another address
 	//
-	// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+	// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -938,7 +938,7 @@ type ClientInterface interface {
 
 	// VerifyEmailWithBody Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+	// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -947,7 +947,7 @@ type ClientInterface interface {
 
 	// VerifyEmail Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+	// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1308,7 +1308,7 @@ type ClientInterface interface {
 
 	// RotateServiceAccount Replace a service account
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Corresponds with POST /v1/auth/service-accounts/{id}/rotate (the `RotateServiceAccount` operationId).
 	RotateServiceAccount(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1453,7 +1453,7 @@ func (c *Client) DeleteApiKey(ctx context.Context, id Id, reqEditors ...RequestE
 
 // RotateApiKey Replace an API key
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Corresponds with POST /v1/auth/api-keys/{id}/rotate (the `RotateApiKey` operationId).
 func (c *Client) RotateApiKey(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1521,7 +1521,7 @@ func (c *Client) NoteAuditEvent(ctx context.Context, body NoteAuditEventJSONRequ
 
 // ChangeEmailWithBody Ask for another address
 //
-// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1540,7 +1540,7 @@ func (c *Client) ChangeEmailWithBody(ctx context.Context, contentType string, bo
 
 // ChangeEmail Ask for another address
 //
-// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1559,7 +1559,7 @@ func (c *Client) ChangeEmail(ctx context.Context, body ChangeEmailJSONRequestBod
 
 // VerifyEmailWithBody Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1578,7 +1578,7 @@ func (c *Client) VerifyEmailWithBody(ctx context.Context, contentType string, bo
 
 // VerifyEmail Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2367,7 +2367,7 @@ func (c *Client) DeleteServiceAccount(ctx context.Context, id Id, reqEditors ...
 
 // RotateServiceAccount Replace a service account
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Corresponds with POST /v1/auth/service-accounts/{id}/rotate (the `RotateServiceAccount` operationId).
 func (c *Client) RotateServiceAccount(ctx context.Context, id Id, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4349,7 +4349,7 @@ type ClientWithResponsesInterface interface {
 
 	// RotateApiKeyWithResponse Replace an API key
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4381,7 +4381,7 @@ type ClientWithResponsesInterface interface {
 
 	// ChangeEmailWithBodyWithResponse Ask for another address
 	//
-	// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+	// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4390,7 +4390,7 @@ type ClientWithResponsesInterface interface {
 
 	// ChangeEmailWithResponse Ask for another address
 	//
-	// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+	// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4399,7 +4399,7 @@ type ClientWithResponsesInterface interface {
 
 	// VerifyEmailWithBodyWithResponse Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+	// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4408,7 +4408,7 @@ type ClientWithResponsesInterface interface {
 
 	// VerifyEmailWithResponse Confirm an address with the token from the mail
 	//
-	// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+	// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4801,7 +4801,7 @@ type ClientWithResponsesInterface interface {
 
 	// RotateServiceAccountWithResponse Replace a service account
 	//
-	// The one before counts for another day, so that whoever has it can take the new one.
+	// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7001,7 +7001,7 @@ func (c *ClientWithResponses) DeleteApiKeyWithResponse(ctx context.Context, id I
 
 // RotateApiKeyWithResponse Replace an API key
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7057,7 +7057,7 @@ func (c *ClientWithResponses) NoteAuditEventWithResponse(ctx context.Context, bo
 
 // ChangeEmailWithBodyWithResponse Ask for another address
 //
-// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7072,7 +7072,7 @@ func (c *ClientWithResponses) ChangeEmailWithBodyWithResponse(ctx context.Contex
 
 // ChangeEmailWithResponse Ask for another address
 //
-// The new address gets a token, for `POST /v1/auth/email/verify`; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
+// The new address gets a token, for `POST /v1/auth/email/verify`, and reads which address the account has now; until then the old one counts, and its owner is told. Always 202, whoever has the new address.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7087,7 +7087,7 @@ func (c *ClientWithResponses) ChangeEmailWithResponse(ctx context.Context, body 
 
 // VerifyEmailWithBodyWithResponse Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7102,7 +7102,7 @@ func (c *ClientWithResponses) VerifyEmailWithBodyWithResponse(ctx context.Contex
 
 // VerifyEmailWithResponse Confirm an address with the token from the mail
 //
-// Makes the account with the password of this very registration; where several are open for the address, with nobody's, and a mail to set one follows. It does not log in.
+// Makes the account with the password of this very registration; where somebody else asks for the address too, with nobody's, and a mail to set one follows. It does not log in. The token of `POST /v1/auth/email/change` moves the account of who asked for it; where somebody else asks for the address too, it moves none, all that was asked for is dropped, and the answer is 409 `address-contested`: ask once more.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7752,7 +7752,7 @@ func (c *ClientWithResponses) DeleteServiceAccountWithResponse(ctx context.Conte
 
 // RotateServiceAccountWithResponse Replace a service account
 //
-// The one before counts for another day, so that whoever has it can take the new one.
+// The one before counts for another day, so that whoever has it can take the new one. One with a scope that the caller lacks is refused, as when it is made.
 //
 // Returns a wrapper object for the known response body format(s).
 //
