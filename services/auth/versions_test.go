@@ -152,7 +152,7 @@ func TestTheConsoleMakesAndMendsAccounts(t *testing.T) {
 				t.Errorf("an operator makes an account, and may replace one: %d %s", r.status, r.code)
 			}
 			once := func(list string) string { return strings.Join(slices.Compact(strings.Fields(list)), " ") } // each try compares
-			if got := once(w.audited(user.Id.String())); got != "identity.made session.begun identity.compared identity.replaced session.begun" {
+			if got := once(w.audited(user.Id.String())); got != "identity.made session.begun identity.compared identity.replaced roles.changed session.begun" {
 				t.Errorf("audited: %s", got)
 			}
 			if actors := once(one[string](w, `select string_agg(actor, ' ' order by id) from auth.audit_events where kind like 'identity.%'`)); actors != "console "+user.Id.String() {
