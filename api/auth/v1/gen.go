@@ -276,7 +276,7 @@ type AuditEvent struct {
 	Address   nullable.Nullable[string] `json:"address"`
 	CreatedAt time.Time                 `json:"created_at"`
 
-	// Detail What was done, beyond its kind: the roles after `roles.changed`, the scopes of `key.made`. Empty for most.
+	// Detail What was done, beyond its kind: the roles after `roles.changed`, `identity.made` and `identity.replaced`, the scopes of `key.made`, `key.rotated` and `key.deleted`. Empty for most.
 	Detail string             `json:"detail"`
 	Id     openapi_types.UUID `json:"id"`
 
