@@ -75,14 +75,14 @@ func settings(c *config) []setting {
 		{"HTTP_ADDR", ":8080", "127.0.0.1:8080", "where the API listens", false, address(&c.httpAddr)},
 		{"ADMIN_ADDR", "127.0.0.1:9090", "", "where /metrics and pprof listen; never public", false, address(&c.adminAddr)},
 		{"ISSUER", "", "<http://HTTP_ADDR>", "public address of the API; who signs the tokens (`iss`, `aud`)", false, httpURL(&c.issuer)},
-		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(kept(&c.databaseURL))},
+		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(text(&c.databaseURL))},
 	}
 	for _, m := range migrations.Modules() {
 		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "<from DATABASE_URL>", "Postgres as the login of " + m, true, postgresURL(entry(c.databaseURLs, m))})
 	}
 	list = append(list,
 		setting{"DATABASE_MAX_CONNS", "10", "", "connections of each module's pool", false, integer(&c.databaseMaxConns, 2, 1000)},
-		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(kept(&c.redisURL), func(v string) error {
+		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(text(&c.redisURL), func(v string) error {
 			if _, err := redis.ParseURL(v); err != nil {
 				return errors.New("a redis:// address") // without err: it may hold the password
 			}
@@ -95,17 +95,17 @@ func settings(c *config) []setting {
 		list = append(list, setting{strings.ToUpper(m) + "_CLIENT_SECRET", "", "", "what " + m + " gets its tokens for; needed when modules run apart, auth needs all", true, entry(c.clientSecrets, m)})
 	}
 	return append(list,
-		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(kept(&c.keyEncryptionKey), func(v string) error {
+		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(text(&c.keyEncryptionKey), func(v string) error {
 			_, err := seal.KeyEncryptionKey(v)
 			return err
 		})},
-		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, kept(&c.keyEncryptionKeyFile)},
+		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, text(&c.keyEncryptionKeyFile)},
 		// only with auth:
-		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(kept(&c.smtpURL), func(v string) error {
+		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(text(&c.smtpURL), func(v string) error {
 			_, err := mail.SMTP(v, "no-reply@localhost")
 			return err
 		})},
-		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, kept(&c.mailFrom)},
+		setting{"MAIL_FROM", "Groundwork <no-reply@localhost>", "", "sender of mails", false, text(&c.mailFrom)},
 		setting{"PASSWORD_MIN_LENGTH", "15", "", "characters of a new password; at least 8", false, integer(&c.passwordMinLength, 8, 128)},
 		// end auth
 		setting{"RATE_LIMIT", "50", "", "requests per second and caller in each process, or `off` (failed logins are throttled all the same)", false, rate(&c.rateLimit)},
@@ -122,8 +122,8 @@ func settings(c *config) []setting {
 		setting{"OTEL_METRICS_EXPORTER", "otlp", "", "`none`: push no metrics", false, disable(&c.pushMetrics, nil, "none")},
 		setting{"TRACE_SAMPLE", "0.1", "1", "share of traces that is kept", false, share(&c.traceSample)},
 		// only with auth:
-		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, kept(&c.operatorEmail)},
-		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, kept(&c.operatorPassword)},
+		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, text(&c.operatorEmail)},
+		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, text(&c.operatorPassword)},
 		// end auth
 	)
 }

@@ -79,7 +79,7 @@ func (a *app) exams() (list []func(context.Context) []diagnosis) {
 			remedy = "is " + strings.ToUpper(peer) + "_URL right, does it run?"
 		}
 		list = append(list, func(ctx context.Context) []diagnosis {
-			return []diagnosis{{about: check.Name, wrong: text(check.Ask(ctx)), remedy: remedy, grave: strings.HasPrefix(check.Name, "peer ")}}
+			return []diagnosis{{about: check.Name, wrong: complaint(check.Ask(ctx)), remedy: remedy, grave: strings.HasPrefix(check.Name, "peer ")}}
 		})
 	}
 	list = append(list, a.examineIssuer)
@@ -89,7 +89,7 @@ func (a *app) exams() (list []func(context.Context) []diagnosis) {
 	return list
 }
 
-func text(err error) string {
+func complaint(err error) string {
 	if err == nil {
 		return ""
 	}
@@ -113,7 +113,7 @@ func (a *app) examineDatabase(ctx context.Context, module string) (found []diagn
 	}
 	for _, check := range a.checks() {
 		if check.Name == "postgres "+module {
-			say("schema", text(check.Ask(ctx)), "", true)
+			say("schema", complaint(check.Ask(ctx)), "", true)
 		}
 	}
 	if s.Superuser || s.Owns > 0 {
@@ -131,7 +131,7 @@ func (a *app) examineDatabase(ctx context.Context, module string) (found []diagn
 		say("connections", fmt.Sprintf("this process may want %d, and the server has %d for all", most, s.MaxConnections), "lower DATABASE_MAX_CONNS", true)
 	}
 	if k := a.keys[module]; k != nil {
-		say("keys", text(k.KeysFit(ctx)), "give the key-encryption key that these keysets were made with: docs/keys.md", true)
+		say("keys", complaint(k.KeysFit(ctx)), "give the key-encryption key that these keysets were made with: docs/keys.md", true)
 	}
 	return found
 }
@@ -181,7 +181,7 @@ func (a *app) examineMail(ctx context.Context) []diagnosis {
 	if err == nil {
 		err = relay.(interface{ Greet(context.Context) error }).Greet(ctx)
 	}
-	return []diagnosis{{"mail", text(err), "is SMTP_URL right, is the server there, does it know the user?", true}}
+	return []diagnosis{{"mail", complaint(err), "is SMTP_URL right, is the server there, does it know the user?", true}}
 }
 
 // end auth

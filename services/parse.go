@@ -36,7 +36,7 @@ func yesOrNo(p *bool) func(string) error {
 	}
 }
 
-func kept[T ~string](p *T) func(string) error {
+func text[T ~string](p *T) func(string) error {
 	return func(v string) error { *p = T(v); return nil }
 }
 
