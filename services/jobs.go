@@ -54,9 +54,15 @@ func failedJobsOf(ctx context.Context, c *config, module, what string, args []st
 		return err
 	}
 	defer db.Close()
-	d, err := jobs.NewDesk(db, module)
+	d, err := jobs.NewDesk(ctx, db, module)
 	if err != nil {
 		return err
+	}
+	if d == nil {
+		if what == "" {
+			return nil
+		}
+		return errors.New("it has no jobs")
 	}
 	var ids []int64
 	if what == "" || args[2] == "all" && what == "retry" {

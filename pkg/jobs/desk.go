@@ -30,8 +30,12 @@ type Job struct {
 	Failure string    // the last one
 }
 
-// NewDesk opens the desk of the module with this schema.
-func NewDesk(db *pgxpool.Pool, schema string) (*Desk, error) {
+// NewDesk opens the desk of the module with this schema; nil when the module has no jobs.
+func NewDesk(ctx context.Context, db *pgxpool.Pool, schema string) (*Desk, error) {
+	var has bool
+	if err := db.QueryRow(ctx, `select to_regclass($1) is not null`, pgx.Identifier{schema, "river_job"}.Sanitize()).Scan(&has); err != nil || !has {
+		return nil, err
+	}
 	client, err := river.NewClient(riverpgxv5.New(db), &river.Config{Schema: schema})
 	if err != nil {
 		return nil, fmt.Errorf("jobs of %s: %w", schema, err)

@@ -401,7 +401,10 @@ func TestAPersonDecidesAboutWhatFailed(t *testing.T) {
 		}
 		return nil
 	})
-	desk, err := jobs.NewDesk(w.pool, "work")
+	if none, err := jobs.NewDesk(t.Context(), w.pool, "public"); none != nil || err != nil {
+		t.Errorf("a module without jobs has the desk %v: %v", none, err)
+	}
+	desk, err := jobs.NewDesk(t.Context(), w.pool, "work")
 	if err != nil {
 		t.Fatal(err)
 	}
