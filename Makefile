@@ -240,4 +240,4 @@ $(CADDY):
 	@mkdir -p .local/bin && to=$$PWD/$@ && dir=$$(cd / && go mod download -json github.com/prometheus/prometheus@$(PROMETHEUS_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p') && \
 		cd "$$dir" && GOWORK=off go build -tags remove_all_sd,enable_dns_sd -o "$$to" ./cmd/$*
 
-.PHONY: help run apart demo test race failures overload away rolling alerts observe checklist bench crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test
+.PHONY: help run apart demo test race failures overload away rolling alerts observe checklist bench bench-identity bench-history crash generate lint breaking api-changelog snapshot check rename upgrade upgrades release module resource remove settings reset browser web docs dev debug logs psql redis mail token typescript contract-test

@@ -55,6 +55,9 @@ type config struct {
 	effective map[string]secret.Text // every setting by name, as it is used
 }
 
+// Format keeps what is in it out of any text: package fmt asks a field that is not exported nothing, and so would print a secret.
+func (c *config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "settings") }
+
 func (c *config) local() bool { return c.environment == "local" }
 
 // setting is one environment variable: what it is for, what it is when nobody says, and how it is read.

@@ -221,4 +221,8 @@ func TestWhenAPartFails(t *testing.T) {
 		t.Errorf("of %d payments, each sent twice at least: %s", len(a.keys), answer)
 	}
 	// end transactions
+	collector.Pass()
+	collector.Hole()
+	a.ask()
+	p.stop(t) // in good order, although nobody takes the last spans
 }

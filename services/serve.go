@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -128,15 +129,22 @@ func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetr
 	ctx, cancel := context.WithTimeout(context.Background(), a.config.shutdownTimeout)
 	defer cancel()
 	errs := []error{server.Shutdown(ctx)}
-	for _, q := range a.queues {
-		errs = append(errs, q.Stop(ctx))
+	var stopping sync.WaitGroup
+	ended := make([]error, len(a.queues))
+	for i, q := range a.queues {
+		stopping.Go(func() { ended[i] = q.Stop(ctx) })
 	}
+	stopping.Wait()
+	errs = append(errs, ended...)
 	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	if err := signals.Shutdown(flush); err != nil { // a collector that is away makes no bad end of a good one
 		a.log.Warn("the last telemetry is lost", "error", err)
 	}
-	errs = append(errs, admin.Shutdown(flush))
+	// The same time once more, or a collector that hangs would leave none for connections.
+	last, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	errs = append(errs, admin.Shutdown(last))
 	closed := make(chan struct{})
 	go func() {
 		a.close() // waits for every connection to come back
@@ -144,7 +152,7 @@ func (a *app) stop(server, admin *httpserver.Server, signals *telemetry.Telemetr
 	}()
 	select {
 	case <-closed:
-	case <-flush.Done():
+	case <-last.Done():
 		errs = append(errs, errors.New("connections were still in use"))
 	}
 	a.log.Info("stopped")

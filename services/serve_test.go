@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os/exec"
@@ -353,5 +354,22 @@ func TestTheLevelOfTheLogIsChanged(t *testing.T) {
 	p.stop(t)
 	if strings.Contains(p.logs.String(), "a-request-that-is-not") {
 		t.Error("a level of error tells of a request that was answered")
+	}
+}
+
+func TestTheSettingsDoNotPrintTheirSecrets(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"ENVIRONMENT": "local", "DATABASE_URL": "postgres://me:xqmarkerqx@127.0.0.1:1/x", "REDIS_URL": "redis://:xqmarkerqx@127.0.0.1:1"}
+	c, list, err := load(func(name string) string { return env[name] }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&out, nil), slog.NewTextHandler(&out, nil)} {
+		slog.New(h).LogAttrs(t.Context(), slog.LevelInfo, "settings", append(c.masked(list), slog.Any("config", c))...)
+	}
+	fmt.Fprintf(&out, "%v %+v %#v %s %q", c, c, c, c, c)
+	if strings.Contains(out.String(), "xqmarkerqx") || !strings.Contains(out.String(), "DATABASE_URL") {
+		t.Errorf("%s", &out)
 	}
 }

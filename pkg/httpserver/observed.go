@@ -33,7 +33,8 @@ type observed struct {
 	tracer   trace.Tracer
 	duration metric.Float64Histogram
 	active   metric.Int64UpDownCounter
-	known    sync.Map // what has been measured: series to *measured
+	known    sync.Map // what has been measured: series to []metric.RecordOption
+	told     sync.Map // what is told in the log: outcome to *flood
 	methods  map[string][]metric.AddOption
 }
 
@@ -43,22 +44,26 @@ type series struct {
 	status                int
 }
 
-// measured is a series that there is.
-type measured struct {
-	labels []metric.RecordOption
+// outcome is what lines of the log are counted by: an error is not lost among others that have the same status.
+type outcome struct {
+	series
+	code string
+}
 
+// flood counts what has the same outcome.
+type flood struct {
 	mu     sync.Mutex
 	second int64 // of the clock,
 	told   int   // in which so many of its requests ended
 }
 
 const (
-	toldFully = 100 // requests of a series that have a line in the log in each second;
+	toldFully = 100 // requests of an outcome that have a line in the log in each second;
 	toldFor   = 100 // after them one of so many has, and says so
 )
 
 // tells reports whether the log has a line for one more request, and for how many it stands.
-func (m *measured) tells(second int64) (standsFor int) {
+func (m *flood) tells(second int64) (standsFor int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.second != second {
@@ -146,11 +151,15 @@ func (o *observed) measure(r *http.Request, s series, took time.Duration) (stand
 		if s.status >= 500 {
 			attributes = append(attributes, attribute.String("error.type", strconv.Itoa(s.status)))
 		}
-		known, _ = o.known.LoadOrStore(s, &measured{labels: []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}})
+		known, _ = o.known.LoadOrStore(s, []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))})
 	}
-	m := known.(*measured)
-	o.duration.Record(r.Context(), took.Seconds(), m.labels...)
-	return m.tells(time.Now().Unix())
+	o.duration.Record(r.Context(), took.Seconds(), known.([]metric.RecordOption)...)
+	of := outcome{s, request.From(r.Context()).Code}
+	told, ok := o.told.Load(of)
+	if !ok {
+		told, _ = o.told.LoadOrStore(of, &flood{})
+	}
+	return told.(*flood).tells(time.Now().Unix())
 }
 
 func finish(span trace.Span, info *request.Info, route string, status int) {

@@ -88,6 +88,7 @@ type load struct {
 	seen  int           // answers since then
 	took  time.Duration // they together
 	full  bool          // somebody was sent away since then
+	most  int           // that were on their way since then
 
 	looks  int
 	before look    // the last one at which it was full,
@@ -129,6 +130,7 @@ func (l *load) enter(ctx context.Context) (leave func(), err error) {
 			Because(fmt.Errorf("%d of these are on their way", l.in))
 	}
 	l.in++
+	l.most = max(l.most, l.in)
 	entered := time.Now()
 	return func() { l.left(entered, time.Now()) }, nil
 }
@@ -146,8 +148,8 @@ func (l *load) left(entered, now time.Time) {
 		return
 	}
 	this := look{l.limit, l.took.Seconds() / float64(l.seen)}
-	full := l.full
-	l.since, l.seen, l.took, l.full = now, 0, 0, false
+	full, used := l.full, 2*l.most >= int(l.limit)
+	l.since, l.seen, l.took, l.full, l.most = now, 0, 0, false, l.in
 	if full {
 		if l.steady && this.limit <= (1-tells)*l.before.limit {
 			l.alone = this.alone(l.before)
@@ -161,10 +163,13 @@ func (l *load) left(entered, now time.Time) {
 	}
 	within := l.of.within.Seconds()
 	switch step := max(within, min(aloneTimes*l.alone, mostTimes*within)) / this.took; {
+	case step < 1 && !used: // they are slow, and not because of each other
 	case step < 1:
 		l.limit = max(l.of.least, l.limit*max(step, leastStep))
 	case full && l.steady: // else nobody knows what more of them would take
 		l.limit = min(mostLimit, l.limit*min(step, mostStep))
+	case !full && l.limit < startLimit: // what made it smaller is over
+		l.limit = min(startLimit, l.limit*min(step, mostStep))
 	}
 	if l.looks++; full && l.looks >= every {
 		l.looks, l.halved, l.limit = 0, l.limit, max(l.of.least, l.limit/2)

@@ -179,6 +179,53 @@ func TestWhatIsQuickIsNotSentAway(t *testing.T) {
 	})
 }
 
+// A limit that an incident made smaller is not there for the next burst, and one after the other makes none smaller.
+func TestALimitComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		overload, err := httpserver.NewOverload(time.Second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		each := 3 * time.Second
+		h := router(t, overload, func(http.ResponseWriter, *http.Request) { time.Sleep(each) })
+		burst := func() (away int) {
+			var all sync.WaitGroup
+			var mu sync.Mutex
+			for range 200 {
+				all.Go(func() {
+					w := httptest.NewRecorder()
+					h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/work", nil))
+					mu.Lock()
+					defer mu.Unlock()
+					if w.Code == http.StatusServiceUnavailable {
+						away++
+					}
+				})
+			}
+			all.Wait()
+			return away
+		}
+		one := func(times int) {
+			for range times {
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v1/work", nil))
+			}
+		}
+		one(100)
+		if away := burst(); away > 0 {
+			t.Errorf("one slow request after the other, and then %d of a burst of 200 are sent away", away)
+		}
+		for range 20 { // an incident
+			burst()
+		}
+		each = time.Millisecond
+		one(3000)
+		if away := burst(); away > 0 {
+			t.Errorf("it is over, and %d of a burst of 200 are sent away", away)
+		}
+	})
+}
+
 func TestOneBusyOperationTakesNothingFromAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -66,7 +66,8 @@ func (d *Desk) Failed(ctx context.Context) ([]Job, error) {
 	return list, nil
 }
 
-var errNotFailed = errors.New("there is no such job that failed")
+// ErrNotFailed says that a job is not there, or did not fail.
+var ErrNotFailed = errors.New("there is no such job that failed")
 
 // Retry has a job that failed tried again now.
 func (d *Desk) Retry(ctx context.Context, id int64) error {
@@ -89,10 +90,10 @@ func (d *Desk) Drop(ctx context.Context, id int64) error {
 func (d *Desk) failed(ctx context.Context, id int64) error {
 	row, err := d.client.JobGet(ctx, id)
 	if errors.Is(err, rivertype.ErrNotFound) {
-		return errNotFailed
+		return ErrNotFailed
 	}
 	if err == nil && !slices.Contains([]rivertype.JobState{rivertype.JobStateDiscarded, rivertype.JobStateRetryable}, row.State) {
-		return errNotFailed
+		return ErrNotFailed
 	}
 	return err
 }

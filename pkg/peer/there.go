@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -20,6 +21,7 @@ import (
 )
 
 const (
+	mostAnswer  = 32 << 20               // bytes
 	callsAtOnce = 64                     // to one module; more would only wait where it is slow
 	placeWait   = time.Second            // for one of these places
 	tries       = 3                      // of a call that may be repeated and got no answer
@@ -40,9 +42,9 @@ type there struct {
 }
 
 func newThere(name string, address *url.URL, wire http.RoundTripper) *there {
-	// Whoever leaves says nothing about the module; whose time is up does.
+	// Whoever leaves says nothing about the module, nor does a lack of places; whose time is up does.
 	unanswered := func(status int, err error) bool {
-		return err != nil && !errors.Is(err, context.Canceled) || slices.Contains(fromGateways, status)
+		return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, bulkhead.ErrFull) || slices.Contains(fromGateways, status)
 	}
 	breaker := circuitbreaker.NewBuilder[int]().HandleIf(unanswered).
 		WithFailureThresholdRatio(failures, ofCalls).WithDelay(rest).WithSuccessThreshold(1).Build()
@@ -97,7 +99,8 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 				return 0, err
 			}
 		}
-		if resp, err = t.wire.RoundTrip(r); err != nil { //nolint:bodyclose // whoever has called does
+		resp, err = t.whole(r)
+		if err != nil {
 			return 0, err
 		}
 		return resp.StatusCode, nil
@@ -107,22 +110,24 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if resp != nil {
 		resp.Request.URL.Host = t.name // for messages: the module's name, not an address
-		resp.Body = &body{resp.Body, r.Context(), t.name}
 	}
 	return resp, err
 }
 
-// body is an answer's. One that ends in the middle is no answer.
-type body struct {
-	io.ReadCloser
-	ctx  context.Context
-	name string
-}
-
-func (b *body) Read(p []byte) (n int, err error) {
-	n, err = b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
-		err = away(b.name).Because(err)
+// whole sends a request and reads all of its answer: a module that stops in the middle has not answered, and its place is taken until then.
+func (t *there) whole(r *http.Request) (*http.Response, error) {
+	resp, err := t.wire.RoundTrip(r)
+	if err != nil {
+		return nil, err
 	}
-	return n, err
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer+1))
+	if err == nil && len(body) > mostAnswer {
+		err = errors.New("an answer larger than any of ours")
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
 }

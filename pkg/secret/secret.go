@@ -8,7 +8,8 @@ import (
 	"log/slog"
 )
 
-// Text is a secret. Untyped constants are assigned to it as to a string, and it is compared as one.
+// Text is a secret. Untyped constants are assigned to it as to a string, and it is compared as one. In a field that is not exported package fmt
+// cannot ask it: a struct that has such a one, and may be printed, has a Format of its own.
 type Text string
 
 // Mask is what is seen of a secret; of one that is empty nothing is.
