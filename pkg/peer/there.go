@@ -99,7 +99,7 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 				return 0, err
 			}
 		}
-		resp, err = t.whole(r)
+		resp, err = t.whole(r) //nolint:bodyclose // it is read already
 		if err != nil {
 			return 0, err
 		}
