@@ -58,51 +58,59 @@ func failedJobsOf(ctx context.Context, c *config, module, what string, args []st
 	if err != nil {
 		return err
 	}
-	if d == nil {
-		if what == "" {
-			return nil
-		}
+	switch {
+	case d == nil && what == "":
+		return nil
+	case d == nil:
 		return errors.New("it has no jobs")
+	case what == "":
+		return list(ctx, d, module, w)
 	}
-	var ids []int64
-	if what == "" || args[2] == "all" && what == "retry" {
-		list, err := d.Failed(ctx)
-		if err != nil {
-			return err
-		}
-		for _, j := range list {
-			ids = append(ids, j.ID)
-			if what == "" {
-				state := "again at " + j.Next.Format(time.RFC3339)
-				if j.GivenUp {
-					state = "given up"
-				}
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\ttried %d times since %s\t%s\n", module, j.ID, j.Kind, j.Args, state, j.Attempt, j.Since.Format(time.RFC3339), j.Failure)
-			}
-		}
-	} else {
-		id, err := strconv.ParseInt(args[2], 10, 64)
-		if err != nil {
-			return errJobs
-		}
-		ids = []int64{id}
+	one, said := d.Retry, "is tried again"
+	if what == "drop" {
+		one, said = d.Drop, "is dropped"
+	}
+	all := what == "retry" && args[2] == "all"
+	ids, err := chosenJobs(ctx, d, args[2], all)
+	if err != nil {
+		return err
 	}
 	for _, id := range ids {
-		switch what {
-		case "retry":
-			err = d.Retry(ctx, id)
-		case "drop":
-			err = d.Drop(ctx, id)
-		default:
-			continue
-		}
-		if len(args) == 3 && args[2] == "all" && errors.Is(err, jobs.ErrNotFailed) { // it has succeeded meanwhile
+		err := one(ctx, id)
+		if all && errors.Is(err, jobs.ErrNotFailed) { // it has succeeded meanwhile
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("job %d: %w", id, err)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\n", module, id, map[string]string{"retry": "is tried again", "drop": "is dropped"}[what])
+		fmt.Fprintf(w, "%s\t%d\t%s\n", module, id, said)
 	}
 	return nil
+}
+
+func chosenJobs(ctx context.Context, d *jobs.Desk, which string, all bool) (ids []int64, err error) {
+	if !all {
+		id, err := strconv.ParseInt(which, 10, 64)
+		if err != nil {
+			return nil, errJobs
+		}
+		return []int64{id}, nil
+	}
+	failed, err := d.Failed(ctx)
+	for _, j := range failed {
+		ids = append(ids, j.ID)
+	}
+	return ids, err
+}
+
+func list(ctx context.Context, d *jobs.Desk, module string, w io.Writer) error {
+	failed, err := d.Failed(ctx)
+	for _, j := range failed {
+		state := "again at " + j.Next.Format(time.RFC3339)
+		if j.GivenUp {
+			state = "given up"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\ttried %d times since %s\t%s\n", module, j.ID, j.Kind, j.Args, state, j.Attempt, j.Since.Format(time.RFC3339), j.Failure)
+	}
+	return err
 }

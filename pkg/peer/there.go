@@ -88,6 +88,9 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.URL.RawPath = strings.TrimSuffix(t.address.EscapedPath(), "/") + r.URL.RawPath
 	}
 	r.URL.Path = strings.TrimSuffix(t.address.Path, "/") + r.URL.Path
+	if r.Body != nil {
+		defer r.Body.Close() // also of what is not sent
+	}
 	how := t.once
 	if repeatable(r) {
 		how = t.again
