@@ -187,8 +187,13 @@ func TestALimitComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		each := 3 * time.Second
-		h := router(t, overload, func(http.ResponseWriter, *http.Request) { time.Sleep(each) })
+		each, places := 3*time.Second, make(chan struct{}, 1000)
+		h := router(t, overload, func(http.ResponseWriter, *http.Request) {
+			place, took := places, each
+			place <- struct{}{}
+			defer func() { <-place }()
+			time.Sleep(took)
+		})
 		burst := func() (away int) {
 			var all sync.WaitGroup
 			var mu sync.Mutex
@@ -215,10 +220,11 @@ func TestALimitComesBack(t *testing.T) {
 		if away := burst(); away > 0 {
 			t.Errorf("one slow request after the other, and then %d of a burst of 200 are sent away", away)
 		}
-		for range 20 { // an incident
-			burst()
+		each, places = time.Second, make(chan struct{}, 10) // an incident: they wait for each other
+		if _, _, away := offer(h, 100, 30*time.Second); away < 1000 {
+			t.Fatalf("the incident sends %d away", away)
 		}
-		each = time.Millisecond
+		each, places = time.Millisecond, make(chan struct{}, 1000)
 		one(3000)
 		if away := burst(); away > 0 {
 			t.Errorf("it is over, and %d of a burst of 200 are sent away", away)
