@@ -220,6 +220,9 @@ func TestTheMetricsTellWhatIsWrong(t *testing.T) {
 		wants("nobody has waited in vain at the pool "+pool, is(0), "db_client_connection_timeouts_total", label)
 		wants("nobody waits at the pool "+pool, is(0), "db_client_connection_pending_requests", label)
 	}
+	for _, m := range migrations.Modules() { // InstanceDown misses a module that no instance tells of
+		wants("the module "+m+" is there", func(n float64) bool { return n > 0 }, "http_server_limit", `module="`+m+`"`)
+	}
 	wants("it is ready", is(1), "health_ready")
 
 	// A job that is due since an hour and that nobody takes, one that is due in an hour, and one that was given up.

@@ -177,8 +177,8 @@ func questions(t *testing.T) (list []question) {
 	return list
 }
 
-// byClause is what an expression says of labels and not of series.
-var byClause = regexp.MustCompile(`\b(?:by|on|group_left|ignoring|without) \([^)]*\)`)
+// byClause is what an expression says of labels and not of series, or the name of a function.
+var byClause = regexp.MustCompile(`\b(?:by|on|group_left|ignoring|without) \([^)]*\)|\b[a-z_]+\(`)
 
 // callsAnother reports whether a module calls one that is here, other than for keys to verify tokens with.
 func callsAnother(module string) bool {
@@ -263,6 +263,8 @@ func TestPrometheusFindsWhatIsAskedFor(t *testing.T) {
 				return "is scraped only" // whether there was an answer, and what the client of Prometheus says of the process
 			case strings.Contains(q.query, "http_client_") && !slices.ContainsFunc(migrations.Modules(), callsAnother):
 				return "is not there: no module of this backend calls another"
+			case strings.Contains(q.query, `outcome="refused"`):
+				return "is not there: no job was refused"
 			}
 			return ""
 		}
