@@ -112,7 +112,7 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 		if err == nil {
 			err = o.check(w, r)
 		}
-		leave := func() {}
+		var leave func(failed bool)
 		if err == nil {
 			leave, err = o.load.enter(r.Context())
 		}
@@ -120,7 +120,7 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 			problem.Write(w, r, err)
 			return
 		}
-		defer leave()
+		defer func() { leave(info.Status == http.StatusServiceUnavailable) }()
 		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), caller)))
 	})
 }

@@ -35,7 +35,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Kind == ClientGone && r.Context().Err() == nil { // something was called off, and the client still waits
 		e = Unavailable.New("dependency-unavailable", "Something this depends on stopped.").Because(err)
 	}
-	info.Code, info.Err = e.Code, err
+	info.Code, info.Status, info.Err = e.Code, e.Kind.Status(), err
 	status, header, body := Render(info, e)
 	for name, values := range header {
 		w.Header()[name] = values

@@ -30,7 +30,8 @@ type Info struct {
 
 	Caller   string // who sent it: a principal's kind ("user", "module"), empty when anonymous
 	ClientID string // the program that the caller's token was given to
-	Code     string // the problem that was answered
+	Code     string // the problem that was answered,
+	Status   int    // with this status; 0 when there was none
 	Err      error  // its cause, for the log only
 }
 
