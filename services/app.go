@@ -71,14 +71,14 @@ type app struct {
 
 // newApp wires the named modules. It does no I/O: what is away is found by the health checks and the first requests.
 func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*app, error) {
-	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: secret.Text(rand.Text())}
+	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: secret.New(rand.Text())}
 	var err error
 	for _, m := range here {
 		if a.pools[m], err = postgres.Open(ctx, m, c.databaseURLs[m].Reveal(), int32(c.databaseMaxConns)); err != nil {
 			return nil, fmt.Errorf("%s_DATABASE_URL: %w", strings.ToUpper(m), err)
 		}
 	}
-	if c.redisURL != "" {
+	if !c.redisURL.Empty() {
 		if a.redis, err = cache.Connect(c.redisURL.Reveal()); err != nil {
 			return nil, fmt.Errorf("REDIS_URL: %w", err)
 		}
@@ -123,8 +123,8 @@ func (a *app) connect() error {
 			}
 		}
 		// With every module in one process nobody else needs to know the secrets.
-		if a.config.clientSecrets[m] == "" {
-			a.config.clientSecrets[m] = secret.Text(rand.Text())
+		if a.config.clientSecrets[m].Empty() {
+			a.config.clientSecrets[m] = secret.New(rand.Text())
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func (a *app) mount() error {
 
 // kek is the key-encryption key.
 func (c *config) kek() (tink.AEAD, error) {
-	if c.keyEncryptionKey != "" {
+	if !c.keyEncryptionKey.Empty() {
 		kek, err := seal.KeyEncryptionKey(c.keyEncryptionKey.Reveal())
 		if err != nil {
 			return nil, fmt.Errorf("KEY_ENCRYPTION_KEY: %w", err)

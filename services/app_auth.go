@@ -63,7 +63,7 @@ func (a *app) authClient(caller string) authv1.ClientWithResponsesInterface {
 
 // sender sends mails, or keeps them in a mailbox that exists in local runs only.
 func (a *app) sender() (mail.Sender, error) {
-	if a.config.smtpURL != "" || !a.config.local() {
+	if !a.config.smtpURL.Empty() || !a.config.local() {
 		sender, err := mail.SMTP(a.config.smtpURL.Reveal(), a.config.mailFrom)
 		if err != nil {
 			return nil, fmt.Errorf("SMTP_URL: %w", err)
@@ -81,7 +81,7 @@ func operator(ctx context.Context, c *config, args []string, log *slog.Logger, s
 	if len(args) > 0 && !replace {
 		return errors.New("operator, or operator --replace")
 	}
-	if c.operatorEmail == "" || c.operatorPassword == "" {
+	if c.operatorEmail == "" || c.operatorPassword.Empty() {
 		return errors.New("settings: operator needs OPERATOR_EMAIL and OPERATOR_PASSWORD")
 	}
 	_, client, end, err := console(ctx, c)

@@ -55,9 +55,6 @@ type config struct {
 	effective map[string]secret.Text // every setting by name, as it is used
 }
 
-// Format keeps what is in it out of any text: package fmt asks a field that is not exported nothing, and so would print a secret.
-func (c *config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "settings") }
-
 func (c *config) local() bool { return c.environment == "local" }
 
 // setting is one environment variable: what it is for, what it is when nobody says, and how it is read.
@@ -78,33 +75,33 @@ func settings(c *config) []setting {
 		{"HTTP_ADDR", ":8080", "127.0.0.1:8080", "where the API listens", false, address(&c.httpAddr)},
 		{"ADMIN_ADDR", "127.0.0.1:9090", "", "where /metrics and pprof listen; never public", false, address(&c.adminAddr)},
 		{"ISSUER", "", "<http://HTTP_ADDR>", "public address of the API; who signs the tokens (`iss`, `aud`)", false, httpURL(&c.issuer)},
-		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(text(&c.databaseURL))},
+		{"DATABASE_URL", "", "", "Postgres as the owner of everything; for `migrate` only", true, postgresURL(hidden(&c.databaseURL))},
 	}
 	for _, m := range migrations.Modules() {
-		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "<from DATABASE_URL>", "Postgres as the login of " + m, true, postgresURL(entry(c.databaseURLs, m))})
+		list = append(list, setting{strings.ToUpper(m) + "_DATABASE_URL", "", "<from DATABASE_URL>", "Postgres as the login of " + m, true, postgresURL(entry(c.databaseURLs, m, secret.New))})
 	}
 	list = append(list,
 		setting{"DATABASE_MAX_CONNS", "10", "", "connections of each module's pool", false, integer(&c.databaseMaxConns, 2, 1000)},
-		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(text(&c.redisURL), func(v string) error {
+		setting{"REDIS_URL", "", "", "Redis: counters and a cache; what is in it may be lost", true, checked(hidden(&c.redisURL), func(v string) error {
 			if _, err := redis.ParseURL(v); err != nil {
 				return errors.New("a redis:// address") // without err: it may hold the password
 			}
 			return nil
 		})})
 	for _, m := range migrations.Modules() {
-		list = append(list, setting{strings.ToUpper(m) + "_URL", "", "", "where " + m + " answers when it does not run in this process", false, checked(entry(c.urls, m), httpURL(new(string)))})
+		list = append(list, setting{strings.ToUpper(m) + "_URL", "", "", "where " + m + " answers when it does not run in this process", false, checked(entry(c.urls, m, strings.TrimSpace), httpURL(new(string)))})
 	}
 	for _, m := range migrations.Modules() {
-		list = append(list, setting{strings.ToUpper(m) + "_CLIENT_SECRET", "", "", "what " + m + " gets its tokens for; needed when modules run apart, auth needs all", true, entry(c.clientSecrets, m)})
+		list = append(list, setting{strings.ToUpper(m) + "_CLIENT_SECRET", "", "", "what " + m + " gets its tokens for; needed when modules run apart, auth needs all", true, entry(c.clientSecrets, m, secret.New)})
 	}
 	return append(list,
-		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(text(&c.keyEncryptionKey), func(v string) error {
+		setting{"KEY_ENCRYPTION_KEY", "", "", "32 bytes in base64 that encrypt the keys of personal data", true, checked(hidden(&c.keyEncryptionKey), func(v string) error {
 			_, err := seal.KeyEncryptionKey(v)
 			return err
 		})},
 		setting{"KEY_ENCRYPTION_KEY_FILE", "", ".local/key-encryption-key", "the same in a file; made when missing in local runs", false, text(&c.keyEncryptionKeyFile)},
 		// only with auth:
-		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(text(&c.smtpURL), func(v string) error {
+		setting{"SMTP_URL", "", "", "smtp:// or smtps:// server; in local runs a mailbox at /dev/mail when absent", true, checked(hidden(&c.smtpURL), func(v string) error {
 			_, err := mail.SMTP(v, "no-reply@localhost")
 			return err
 		})},
@@ -126,7 +123,7 @@ func settings(c *config) []setting {
 		setting{"TRACE_SAMPLE", "0.1", "1", "share of traces that is kept", false, share(&c.traceSample)},
 		// only with auth:
 		setting{"OPERATOR_EMAIL", "", "", "the account that `operator` makes", false, text(&c.operatorEmail)},
-		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, text(&c.operatorPassword)},
+		setting{"OPERATOR_PASSWORD", "", "", "and its password", true, hidden(&c.operatorPassword)},
 		// end auth
 	)
 }
@@ -140,7 +137,7 @@ func load(getenv func(string) string, modules []string) (*config, []setting, err
 	var wrong []error
 	for _, s := range list {
 		v := value(s, local, getenv)
-		c.effective[s.name] = secret.Text(v)
+		c.effective[s.name] = secret.New(v)
 		if err := s.set(v); err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %w", s.name, err))
 		}
@@ -173,15 +170,15 @@ func (c *config) derive() error {
 	}
 	if c.issuer == "" {
 		c.issuer = "http://" + c.httpAddr
-		c.effective["ISSUER"] = secret.Text(c.issuer)
+		c.effective["ISSUER"] = secret.New(c.issuer)
 	}
 	for _, m := range migrations.Modules() {
-		if c.databaseURLs[m] == "" && c.databaseURL != "" {
+		if c.databaseURLs[m].Empty() && !c.databaseURL.Empty() {
 			u, err := migrations.LocalURL(c.databaseURL.Reveal(), m)
 			if err != nil {
 				return fmt.Errorf("DATABASE_URL: %w", err)
 			}
-			c.databaseURLs[m] = secret.Text(u)
+			c.databaseURLs[m] = secret.New(u)
 			c.effective[strings.ToUpper(m)+"_DATABASE_URL"] = c.databaseURLs[m]
 		}
 	}
@@ -232,7 +229,7 @@ func (c *config) need(here []string) error {
 	missing := map[string]bool{}
 	want := func(name string) {
 		for alternative := range strings.SplitSeq(name, " or ") {
-			if c.effective[alternative] != "" {
+			if !c.effective[alternative].Empty() {
 				return
 			}
 		}

@@ -174,7 +174,7 @@ func metadata(ctx context.Context, issuer, path string) (*http.Response, error) 
 
 // only with auth:
 func (a *app) examineMail(ctx context.Context) []diagnosis {
-	if a.config.smtpURL == "" {
+	if a.config.smtpURL.Empty() {
 		return []diagnosis{{about: "mail", wrong: "goes to the mailbox at /dev/mail", remedy: "set SMTP_URL to send it"}}
 	}
 	relay, err := mail.SMTP(a.config.smtpURL.Reveal(), a.config.mailFrom)

@@ -46,7 +46,7 @@ func failedJobs(ctx context.Context, c *config, args []string, stdout io.Writer)
 }
 
 func failedJobsOf(ctx context.Context, c *config, module, what string, args []string, w io.Writer) error {
-	if c.databaseURLs[module] == "" {
+	if c.databaseURLs[module].Empty() {
 		return fmt.Errorf("settings: jobs needs %s_DATABASE_URL", strings.ToUpper(module))
 	}
 	db, err := postgres.Open(ctx, module, c.databaseURLs[module].Reveal(), 2)
@@ -96,21 +96,33 @@ func chosenJobs(ctx context.Context, d *jobs.Desk, which string, all bool) (ids 
 		}
 		return []int64{id}, nil
 	}
-	failed, err := d.Failed(ctx)
-	for _, j := range failed {
-		ids = append(ids, j.ID)
-	}
+	err = eachFailed(ctx, d, func(j jobs.Job) {
+		if j.State != jobs.Refused { // it would be again
+			ids = append(ids, j.ID)
+		}
+	})
 	return ids, err
 }
 
 func list(ctx context.Context, d *jobs.Desk, module string, w io.Writer) error {
-	failed, err := d.Failed(ctx)
-	for _, j := range failed {
-		state := "again at " + j.Next.Format(time.RFC3339)
-		if j.GivenUp {
-			state = "given up"
+	return eachFailed(ctx, d, func(j jobs.Job) {
+		state := string(j.State)
+		if j.State == jobs.Retried {
+			state = "again at " + j.Next.Format(time.RFC3339)
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\ttried %d times since %s\t%s\n", module, j.ID, j.Kind, j.Args, state, j.Attempt, j.Since.Format(time.RFC3339), j.Failure)
+	})
+}
+
+func eachFailed(ctx context.Context, d *jobs.Desk, do func(jobs.Job)) error {
+	for after := int64(0); ; {
+		failed, err := d.Failed(ctx, after)
+		if err != nil || len(failed) == 0 {
+			return err
+		}
+		for _, j := range failed {
+			do(j)
+			after = j.ID
+		}
 	}
-	return err
 }

@@ -41,7 +41,7 @@ func TestJobsThatNobodyTriesAreSeenAndTriedAgain(t *testing.T) {
 		errors = array['{"at": "2026-01-02T03:04:05Z", "attempt": 25, "error": "no mail today", "trace": ""}']::jsonb[] where kind = 'registration-mail'`)
 	s.must(err)
 	look()
-	if out, ok := desk(); !ok || !strings.Contains(out, "registration-mail") || !strings.Contains(out, "given up") || !strings.Contains(out, "no mail today") || strings.Contains(out, "eve@") {
+	if out, ok := desk(); !ok || !strings.Contains(out, "registration-mail") || !strings.Contains(out, "given-up") || !strings.Contains(out, "no mail today") || strings.Contains(out, "eve@") {
 		t.Errorf("what was given up: %s", out)
 	}
 	for _, args := range [][]string{{"retry"}, {"retry", "auth", "x"}, {"retry", "nobody", "1"}, {"retry", "auth", fmt.Sprint(id + 1)}, {"drop", "auth", "all"}, {"burn", "auth", "1"}} {
@@ -49,7 +49,14 @@ func TestJobsThatNobodyTriesAreSeenAndTriedAgain(t *testing.T) {
 			t.Errorf("jobs %q: %s", args, out)
 		}
 	}
-	if out, ok := desk("retry", "auth", "all"); !ok || !strings.Contains(out, "is tried again") {
+	// One that is refused beside it, and more than the desk reads at once.
+	_, err = db.Exec(t.Context(), `insert into auth.river_job (state, kind, args, max_attempts, attempt, finalized_at, errors)
+		select 'cancelled', 'notice-mail', '{}', 25, 1, now(), array['{"at": "2026-01-02T03:04:05Z", "attempt": 1, "error": "550 no such mailbox", "trace": ""}']::jsonb[] from generate_series(1, 1001)`)
+	s.must(err)
+	if out, ok := desk(); !ok || strings.Count(out, "550 no such mailbox") != 1001 || strings.Count(out, "refused") != 1001 {
+		t.Errorf("what was refused: %.1000s", out)
+	}
+	if out, ok := desk("retry", "auth", "all"); !ok || strings.Count(out, "is tried again") != 1 || !strings.Contains(out, "is tried again") {
 		t.Errorf("%s", out)
 	}
 	if look(); state != "available" {

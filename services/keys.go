@@ -13,6 +13,7 @@ import (
 	"example.com/groundwork/migrations"
 	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/seal"
+	"example.com/groundwork/pkg/secret"
 )
 
 // keyed is a module that has keys.
@@ -35,20 +36,20 @@ func keys(ctx context.Context, c *config, args []string, stdout io.Writer) error
 	for _, m := range migrations.Modules() {
 		if slices.Contains(needs[m], keySettings) {
 			have = append(have, m)
-			if c.databaseURLs[m] == "" {
+			if c.databaseURLs[m].Empty() {
 				missing = append(missing, strings.ToUpper(m)+"_DATABASE_URL")
 			}
 		}
 	}
-	if c.keyEncryptionKey == "" && c.keyEncryptionKeyFile == "" {
+	if c.keyEncryptionKey.Empty() && c.keyEncryptionKeyFile == "" {
 		missing = append(missing, keySettings)
 	}
 	if len(missing) > 0 { // half a rotation would be taken for a whole one
 		return fmt.Errorf("settings: keys needs %s", strings.Join(missing, ", "))
 	}
 	// only with auth:
-	if c.smtpURL == "" {
-		c.smtpURL = "smtp://localhost:25" // no mail is sent
+	if c.smtpURL.Empty() {
+		c.smtpURL = secret.New("smtp://localhost:25") // no mail is sent
 	}
 	// end auth
 	a, err := newApp(ctx, c, slog.New(slog.DiscardHandler), have)

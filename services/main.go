@@ -144,7 +144,7 @@ func chosen(command string, args []string, stderr io.Writer) ([]string, error) {
 }
 
 func migrate(ctx context.Context, c *config, args []string, stdout io.Writer) error {
-	if c.databaseURL == "" {
+	if c.databaseURL.Empty() {
 		return errors.New("settings: migrate needs DATABASE_URL, the owner of everything")
 	}
 	switch {

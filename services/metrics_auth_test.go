@@ -225,12 +225,13 @@ func TestTheMetricsTellWhatIsWrong(t *testing.T) {
 	}
 	wants("it is ready", is(1), "health_ready")
 
-	// A job that is due since an hour and that nobody takes, one that is due in an hour, and one that was given up.
+	// A job that is due since an hour and that nobody takes, one that is due in an hour, one that was given up, and one that was refused.
 	execIn(t, owner, `insert into auth.river_job (kind, args, queue, max_attempts, state, scheduled_at) values
 		('x', '{}', 'of nobody', 1, 'available', now() - interval '1 hour'), ('x', '{}', 'of nobody', 1, 'scheduled', now() + interval '1 hour')`)
-	execIn(t, owner, `insert into auth.river_job (kind, args, queue, attempt, max_attempts, state, finalized_at) values ('x', '{}', 'of nobody', 1, 1, 'discarded', now())`)
+	execIn(t, owner, `insert into auth.river_job (kind, args, queue, attempt, max_attempts, state, finalized_at) values
+		('x', '{}', 'of nobody', 1, 1, 'discarded', now()), ('x', '{}', 'of nobody', 1, 25, 'cancelled', now())`)
 	wants("a job waits since an hour", func(age float64) bool { return age >= 3600 && age < 4000 }, "job_queue_age_seconds", `module="auth"`)
-	for _, state := range []string{"available", "scheduled", "given-up"} {
+	for _, state := range []string{"available", "scheduled", "given-up", "refused"} {
 		wants("one job is "+state, is(1), "job_queue_depth", `module="auth"`, `state="`+state+`"`)
 	}
 	execIn(t, owner, `delete from auth.river_job where queue = 'of nobody'`)

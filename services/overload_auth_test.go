@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type offered struct {
 	perSecond, done float64
 	p50, p99        time.Duration // of what was done
 	away            int           // 503 overloaded
+	before          int           // 503 dependency-unavailable before that: so many waited for a connection until the limit was found
 	wrong           map[string]int
 }
 
@@ -67,7 +69,8 @@ func offer(t *testing.T, perSecond float64, while time.Duration, request func() 
 			if at.After(counts) {
 				got.away++
 			}
-		case what == "503 dependency-unavailable" && at.Before(counts): // so many waited for a connection before there was a limit
+		case what == "503 dependency-unavailable" && at.Before(counts):
+			got.before++
 		case err != nil || resp.StatusCode >= 300:
 			got.wrong[what]++
 		case at.After(counts):
@@ -138,8 +141,18 @@ func TestFiveTimesTheLoadThatCanBeCarried(t *testing.T) {
 			{"from": outside, "to": s.till, "amount": 1, "currency": "EUR"},
 		}}, "Idempotency-Key", uuid.NewString())
 	}})
+	var turn atomic.Int64
+	loads = append(loads, struct {
+		what string
+		slow time.Duration
+		as   string
+		one  func(token string) *http.Request
+	}{"GET of three lists that wait for the same connections", 40 * time.Millisecond, "an operator", func(token string) *http.Request {
+		lists := []string{"/v1/accounts", "/v1/accounts/" + s.till + "/entries", "/v1/transactions?account_id=" + s.till}
+		return send(http.MethodGet, lists[turn.Add(1)%int64(len(lists))], token, nil)
+	}})
 	// end transactions
-	t.Logf("| what | offered /s | done /s | of the best | p50 ms | p99 ms | sent away /s |")
+	t.Logf("| what | offered /s | done /s | of the best | p50 ms | p99 ms | sent away /s | failed before |")
 	for _, load := range loads {
 		token := s.tokens[load.as]()
 		postgres.Slow(load.slow)
@@ -163,8 +176,8 @@ func TestFiveTimesTheLoadThatCanBeCarried(t *testing.T) {
 			all, best = append(all, got), max(best, got.done)
 		}
 		for _, got := range all {
-			t.Logf("| %s | %.0f | %.0f | %.2f | %d | %d | %.0f |", load.what, got.perSecond, got.done, got.done/best,
-				got.p50.Milliseconds(), got.p99.Milliseconds(), float64(got.away)/(overloadFor/3).Seconds())
+			t.Logf("| %s | %.0f | %.0f | %.2f | %d | %d | %.0f | %d |", load.what, got.perSecond, got.done, got.done/best,
+				got.p50.Milliseconds(), got.p99.Milliseconds(), float64(got.away)/(overloadFor/3).Seconds(), got.before)
 			if len(got.wrong) > 0 {
 				t.Errorf("%s: %v", load.what, got.wrong)
 			}

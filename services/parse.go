@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/groundwork/pkg/httpserver"
+	"example.com/groundwork/pkg/secret"
 )
 
 // A setting is read by one of these: it sets what it points at, and its error says what a good value is, never what it was given.
@@ -36,12 +37,17 @@ func yesOrNo(p *bool) func(string) error {
 	}
 }
 
-func text[T ~string](p *T) func(string) error {
-	return func(v string) error { *p = T(v); return nil }
+func text(p *string) func(string) error {
+	return func(v string) error { *p = v; return nil }
 }
 
-func entry[T ~string](m map[string]T, key string) func(string) error {
-	return func(v string) error { m[key] = T(v); return nil }
+func hidden(p *secret.Text) func(string) error {
+	return func(v string) error { *p = secret.New(v); return nil }
+}
+
+// entry reads a value into a map, as what it is there.
+func entry[T any](m map[string]T, key string, as func(string) T) func(string) error {
+	return func(v string) error { m[key] = as(v); return nil }
 }
 
 // checked reads a value that is said with another look at it.

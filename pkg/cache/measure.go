@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"example.com/groundwork/pkg/telemetry"
 )
 
 // duration is how long commands to Redis take, by whether there came an answer. A pipeline counts as one.
@@ -33,30 +35,22 @@ func watch(client *redis.Client, most int64) (*duration, error) {
 	histogram, err := m.Float64Histogram("db.client.operation.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of database client operations."),
 		metric.WithExplicitBucketBoundaries(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10))
-	count, err2 := m.Int64ObservableUpDownCounter("db.client.connection.count", metric.WithUnit("{connection}"),
-		metric.WithDescription("The number of connections that are currently in state described by the state attribute."))
-	limit, err3 := m.Int64ObservableUpDownCounter("db.client.connection.max", metric.WithUnit("{connection}"),
-		metric.WithDescription("The maximum number of open connections allowed."))
-	pending, err4 := m.Int64ObservableUpDownCounter("db.client.connection.pending_requests", metric.WithUnit("{request}"),
-		metric.WithDescription("The number of current pending requests for an open connection."))
-	timeouts, err5 := m.Int64ObservableCounter("db.client.connection.timeouts", metric.WithUnit("{timeout}"),
+	timeouts, err2 := m.Int64ObservableCounter("db.client.connection.timeouts", metric.WithUnit("{timeout}"),
 		metric.WithDescription("The number of connection timeouts that have occurred trying to obtain a connection from the pool."))
-	if err := errors.Join(err, err2, err3, err4, err5); err != nil {
+	if err := errors.Join(err, err2); err != nil {
 		return nil, err
 	}
-	name := attribute.String("db.client.connection.pool.name", "redis")
-	pool := metric.WithAttributes(system, name)
-	idle := metric.WithAttributes(system, name, attribute.String("db.client.connection.state", "idle"))
-	used := metric.WithAttributes(system, name, attribute.String("db.client.connection.state", "used"))
-	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		now := client.PoolStats()
-		o.ObserveInt64(count, int64(now.IdleConns), idle)
-		o.ObserveInt64(count, int64(now.TotalConns)-int64(now.IdleConns), used)
-		o.ObserveInt64(limit, most, pool)
-		o.ObserveInt64(pending, int64(now.PendingRequests), pool)
-		o.ObserveInt64(timeouts, int64(now.Timeouts), pool)
+	pool := telemetry.PoolAttributes("redis", "redis")
+	if _, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(timeouts, int64(client.PoolStats().Timeouts), pool)
 		return nil
-	}, count, limit, pending, timeouts)
+	}, timeouts); err != nil {
+		return nil, err
+	}
+	err = telemetry.WatchPool("redis", "redis", func() telemetry.Pool {
+		now := client.PoolStats()
+		return telemetry.Pool{Idle: int64(now.IdleConns), Used: int64(now.TotalConns) - int64(now.IdleConns), Max: most, Pending: int64(now.PendingRequests)}
+	})
 	return &duration{
 		histogram: histogram,
 		answered:  metric.WithAttributeSet(attribute.NewSet(system)),

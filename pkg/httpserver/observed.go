@@ -66,13 +66,15 @@ const (
 func (m *flood) tells(second int64) (standsFor int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	rest := 0
 	if m.second != second {
+		rest = max(0, m.told-toldFully) % toldFor // of the last one, that no line stands for
 		m.second, m.told = second, 0
 	}
 	m.told++
 	switch over := m.told - toldFully; {
 	case over <= 0:
-		return 1
+		return 1 + rest
 	case over%toldFor == 0:
 		return toldFor
 	}

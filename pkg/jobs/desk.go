@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,11 +24,26 @@ type Job struct {
 	ID      int64
 	Kind    string
 	Args    string // ids only, as Add wants them
-	GivenUp bool   // nobody tries it again; else it waits for its next try
+	State   State
 	Attempt int
 	Since   time.Time // it was enqueued
 	Next    time.Time // try
 	Failure string    // the last one
+}
+
+// State is what becomes of a job that failed.
+type State string
+
+// The states of a job that failed.
+const (
+	Retried State = "waits"    // for its next try
+	GivenUp State = "given-up" // it failed as often as it is tried
+	Refused State = "refused"  // by what it needs, for good (Refuse)
+)
+
+// statesOf are River's names for them.
+var statesOf = map[rivertype.JobState]State{
+	rivertype.JobStateRetryable: Retried, rivertype.JobStateDiscarded: GivenUp, rivertype.JobStateCancelled: Refused,
 }
 
 // NewDesk opens the desk of the module with this schema; nil when the module has no jobs.
@@ -45,17 +61,17 @@ func NewDesk(ctx context.Context, db *pgxpool.Pool, schema string) (*Desk, error
 
 const listed = 1000
 
-// Failed lists those that are given up, and those that failed and wait, the oldest first and a thousand at most.
-func (d *Desk) Failed(ctx context.Context) ([]Job, error) {
-	found, err := d.client.JobList(ctx, river.NewJobListParams().First(listed).
-		States(rivertype.JobStateDiscarded, rivertype.JobStateRetryable).OrderBy(river.JobListOrderByID, river.SortOrderAsc))
+// Failed lists those that failed and were not done since, the oldest first, a thousand at most of those after the one with this id.
+func (d *Desk) Failed(ctx context.Context, after int64) ([]Job, error) {
+	found, err := d.client.JobList(ctx, river.NewJobListParams().First(listed).Where("id > @after", river.NamedArgs{"after": after}).
+		States(slices.Collect(maps.Keys(statesOf))...).OrderBy(river.JobListOrderByID, river.SortOrderAsc))
 	if err != nil {
 		return nil, err
 	}
 	var list []Job
 	for _, row := range found.Jobs {
 		j := Job{
-			ID: row.ID, Kind: row.Kind, Args: string(row.EncodedArgs), GivenUp: row.State == rivertype.JobStateDiscarded,
+			ID: row.ID, Kind: row.Kind, Args: string(row.EncodedArgs), State: statesOf[row.State],
 			Attempt: row.Attempt, Since: row.CreatedAt, Next: row.ScheduledAt,
 		}
 		if n := len(row.Errors); n > 0 {
@@ -92,7 +108,7 @@ func (d *Desk) failed(ctx context.Context, id int64) error {
 	if errors.Is(err, rivertype.ErrNotFound) {
 		return ErrNotFailed
 	}
-	if err == nil && !slices.Contains([]rivertype.JobState{rivertype.JobStateDiscarded, rivertype.JobStateRetryable}, row.State) {
+	if err == nil && statesOf[row.State] == "" {
 		return ErrNotFailed
 	}
 	return err

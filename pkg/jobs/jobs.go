@@ -30,6 +30,8 @@ const (
 	rescue   = 30 * time.Second // after it a job whose process died is tried again; River looks every 30 s
 	softStop = 10 * time.Second // what a running job gets when the process ends
 	workers  = 10
+
+	refusedFor = 30 * 24 * time.Hour // a job that was refused is there for a person to see
 )
 
 // Queue is one module's jobs.
@@ -71,8 +73,9 @@ func New(db *pgxpool.Pool, schema string, log *slog.Logger, kinds *river.Workers
 		RescueStuckJobsAfter: rescue,
 		SoftStopTimeout:      softStop,
 		ReindexerIndexNames:  []string{}, // only an owner may reindex, and the module's login owns nothing
-		// What was given up stays until a person decides (desk.go): it was accepted.
+		// What was given up stays until a person decides (desk.go): it was accepted. What was refused stays for as long as somebody may ask.
 		DiscardedJobRetentionPeriod: -1,
+		CancelledJobRetentionPeriod: refusedFor,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jobs of %s: %w", schema, err)
@@ -85,6 +88,9 @@ func (q *Queue) Add(ctx context.Context, tx pgx.Tx, args river.JobArgs) error {
 	_, err := q.client.InsertTx(ctx, tx, args, nil)
 	return err
 }
+
+// Refuse is the error of a job that what it needs has refused for good, as a mail server does an address: nobody tries it again, but a person may.
+func Refuse(why error) error { return river.JobCancel(why) }
 
 // Start works jobs until Stop.
 func (q *Queue) Start(ctx context.Context) error {
@@ -111,14 +117,19 @@ func (q *Queue) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop takes no more jobs, gives the running ones a while to end, and cancels those that do not: they are tried again elsewhere.
+// Stop takes no more jobs, gives the running ones a while to end, and cancels those that do not: they are tried again elsewhere. It ends with ctx.
 func (q *Queue) Stop(ctx context.Context) error {
 	q.mu.Lock()
 	stop := q.stop
 	q.mu.Unlock()
 	if stop != nil {
 		stop()
-		q.busy.Wait()
+		ended := make(chan struct{})
+		go func() { q.busy.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
 	}
 	return q.client.Stop(ctx)
 }
@@ -172,15 +183,18 @@ func (t *traced) Work(ctx context.Context, job *rivertype.JobRow, do func(contex
 	level, outcome := slog.LevelInfo, "done"
 	if err != nil {
 		level, outcome = slog.LevelWarn, "again"
-		if job.Attempt >= job.MaxAttempts {
-			level, outcome = slog.LevelError, "given-up" // nobody tries it again: a person has to look
+		switch {
+		case errors.Is(err, &river.JobCancelError{}):
+			outcome = string(Refused)
+		case job.Attempt >= job.MaxAttempts:
+			level, outcome = slog.LevelError, string(GivenUp) // nobody tries it again: a person has to look
 		}
 		span.SetStatus(codes.Error, "the try failed")
 	}
 	t.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
 		attribute.String("module", t.schema), attribute.String("kind", job.Kind), attribute.String("outcome", outcome)))
 	attrs := []slog.Attr{
-		slog.String("module", t.schema), slog.String("kind", job.Kind), slog.Int64("job", job.ID), slog.Int("attempt", job.Attempt),
+		slog.String("module", t.schema), slog.String("kind", job.Kind), slog.Int64("job", job.ID), slog.Int("attempt", job.Attempt), slog.String("outcome", outcome),
 		slog.Float64("ms", float64(took.Microseconds())/1000),
 	}
 	if err != nil {

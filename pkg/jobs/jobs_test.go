@@ -392,6 +392,27 @@ func TestChores(t *testing.T) {
 	}
 }
 
+// One that does not end is not waited for any longer than a stop may take.
+func TestAChoreThatHangs(t *testing.T) {
+	w := newWorld(t, nothing)
+	begun, end := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	w.Every(time.Hour, func(context.Context) { close(begun); <-end })
+	if err := w.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() { _ = w.Stop(ctx); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(20 * time.Second):
+		t.Error("Stop waits for it")
+	}
+}
+
 // What is given up waits for a person, who sees why and has it tried again, or says that it is not to be done.
 func TestAPersonDecidesAboutWhatFailed(t *testing.T) {
 	var mended atomic.Bool
@@ -410,7 +431,7 @@ func TestAPersonDecidesAboutWhatFailed(t *testing.T) {
 	}
 	failed := func(want int) []jobs.Job {
 		t.Helper()
-		list, err := desk.Failed(t.Context())
+		list, err := desk.Failed(t.Context(), 0)
 		if err != nil || len(list) != want {
 			t.Fatalf("%d failed, want %d: %v %v", len(list), want, list, err)
 		}
@@ -423,7 +444,7 @@ func TestAPersonDecidesAboutWhatFailed(t *testing.T) {
 	w.becomes("discarded")
 	w.exec(`update work.river_job set finalized_at = now() - interval '10 years'`) // no cleaner takes it
 	j := failed(1)[0]
-	if !j.GivenUp || j.Kind != "task" || j.Args != `{"name": "poison"}` || j.Attempt != 1 || !strings.HasPrefix(j.Failure, "panic: a mistake of ours") || strings.Contains(j.Failure, "\n") {
+	if j.State != jobs.GivenUp || j.Kind != "task" || j.Args != `{"name": "poison"}` || j.Attempt != 1 || !strings.HasPrefix(j.Failure, "panic: a mistake of ours") || strings.Contains(j.Failure, "\n") {
 		t.Errorf("%+v", j)
 	}
 	if err := errors.Join(desk.Retry(t.Context(), j.ID+1), desk.Drop(t.Context(), j.ID+1)); err == nil || strings.Count(err.Error(), "no such job") != 2 {
@@ -446,6 +467,37 @@ func TestAPersonDecidesAboutWhatFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed(0)
+}
+
+// What is refused for good is not tried again by itself. It is no failure of ours, and there for somebody who asks.
+func TestWhatIsRefusedIsSeen(t *testing.T) {
+	var mended atomic.Bool
+	w := newWorld(t, func(context.Context, *river.Job[task]) error {
+		if !mended.Load() {
+			return fmt.Errorf("the last one: %w", jobs.Refuse(errors.New("550 no such mailbox")))
+		}
+		return nil
+	})
+	w.add(t.Context(), "refused")
+	w.start(w.Queue)
+	w.becomes("cancelled")
+	w.exec(`update work.river_job set finalized_at = now() - interval '29 days'`)
+	desk, err := jobs.NewDesk(t.Context(), w.pool, "work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := desk.Failed(t.Context(), 0)
+	if err != nil || len(list) != 1 || list[0].State != jobs.Refused || !strings.Contains(list[0].Failure, "550 no such mailbox") {
+		t.Fatalf("%+v %v", list, err)
+	}
+	if log := w.log.String(); !strings.Contains(log, "level=WARN msg=job") || !strings.Contains(log, "outcome=refused") {
+		t.Errorf("the log says %s", log)
+	}
+	mended.Store(true)
+	if err := desk.Retry(t.Context(), list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	w.becomes("completed")
 }
 
 // A burst waits its turn: each job is done once, and none is lost when the process that works them goes.

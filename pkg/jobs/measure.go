@@ -18,14 +18,15 @@ const (
 	watchTimeout = time.Second // of what the metrics ask
 )
 
-// newDuration measures tries of jobs. What becomes of one is its outcome: done, again when it is tried once more, or given-up.
+// newDuration measures tries of jobs. What becomes of one is its outcome: done, again when it is tried once more, given-up, or refused.
 func newDuration() (metric.Float64Histogram, error) {
 	return otel.Meter(meter).Float64Histogram("job.duration", metric.WithUnit("s"), metric.WithDescription("Duration of the tries of jobs, by what became of them."),
 		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 20, 60, 600))
 }
 
-// states are what jobs that are not done can be in. One that is given up (River: discarded) stays until somebody decides (desk.go).
-var states = []string{"available", "scheduled", "retryable", "running", "given-up"}
+// states are what jobs that are not done can be in. One that is given up (River: discarded) stays until somebody decides (desk.go), one that was
+// refused (River: cancelled) for a month.
+var states = []string{"available", "scheduled", "retryable", "running", "given-up", "refused"}
 
 // watch adds to the metrics how many jobs wait, for how long the one has that waits the longest, and how many were given up. It is read from the
 // database, so each instance tells the same. No figure is told, rather than a wrong one, while the database is away.
@@ -38,9 +39,9 @@ func watch(db *pgxpool.Pool, module string) error {
 		return err
 	}
 	sql := fmt.Sprintf(`
-		select case state when 'discarded' then 'given-up' when 'pending' then 'scheduled' else state::text end as state, count(*),
+		select case state when 'discarded' then 'given-up' when 'cancelled' then 'refused' when 'pending' then 'scheduled' else state::text end as state, count(*),
 		       coalesce(extract(epoch from now() - min(scheduled_at) filter (where state in ('available', 'scheduled', 'retryable') and scheduled_at <= now())), 0)::float8 as age
-		from %s where state in ('available', 'scheduled', 'pending', 'retryable', 'running', 'discarded') group by state`,
+		from %s where state in ('available', 'scheduled', 'pending', 'retryable', 'running', 'discarded', 'cancelled') group by state`,
 		pgx.Identifier{module, "river_job"}.Sanitize())
 	in := func(more ...attribute.KeyValue) metric.MeasurementOption {
 		return metric.WithAttributes(append(more, attribute.String("module", module))...)

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	netmail "net/mail"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"example.com/groundwork/pkg/browsertest"
+	"example.com/groundwork/pkg/secret"
 )
 
 // server is an SMTP server for tests: it answers what the test says and remembers what it is told.
@@ -331,15 +333,15 @@ func TestSMTPAddresses(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]relay{
 		"smtp://mx.test":               {host: "mx.test", port: 587},
-		"smtp://u:p@mx.test:2525":      {host: "mx.test", port: 2525, user: "u", password: "p"},
-		"smtps://u:p%2F@mx.test":       {host: "mx.test", port: 465, user: "u", password: "p/", implicit: true},
+		"smtp://u:p@mx.test:2525":      {host: "mx.test", port: 2525, user: "u", password: secret.New("p")},
+		"smtps://u:p%2F@mx.test":       {host: "mx.test", port: 465, user: "u", password: secret.New("p/"), implicit: true},
 		"smtp://mailpit:1025?tls=none": {host: "mailpit", port: 1025, startTLS: gomail.NoTLS},
 		"smtp://[::1]:1025/":           {host: "::1", port: 1025, startTLS: gomail.NoTLS},
-		"smtp://u:p@localhost:1025":    {host: "localhost", port: 1025, user: "u", password: "p", startTLS: gomail.NoTLS},
+		"smtp://u:p@localhost:1025":    {host: "localhost", port: 1025, user: "u", password: secret.New("p"), startTLS: gomail.NoTLS},
 	} {
 		got := *sender(t, address)
 		got.from = nil
-		if got != want {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, want %+v", address, got, want)
 		}
 	}

@@ -15,18 +15,21 @@ import (
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
+
+	"example.com/groundwork/pkg/secret"
 )
 
 // patience bounds one delivery, dial to goodbye. It is less than a job has, so that the job says what went wrong and is tried again.
 const patience = 15 * time.Second
 
 type relay struct {
-	host, user, password string
-	port                 int
-	implicit             bool // TLS from the first byte (smtps)
-	startTLS             gomail.TLSPolicy
-	from                 *netmail.Address
-	roots                *x509.CertPool // nil: the system's; tests bring their own
+	host, user string
+	password   secret.Text
+	port       int
+	implicit   bool // TLS from the first byte (smtps)
+	startTLS   gomail.TLSPolicy
+	from       *netmail.Address
+	roots      *x509.CertPool // nil: the system's; tests bring their own
 }
 
 // SMTP makes a Sender from an address: smtp://user:password@host:587 insists on STARTTLS, unless the host is loopback or the address
@@ -37,7 +40,8 @@ func SMTP(rawURL, from string) (Sender, error) {
 		return nil, errors.New("mail: not an address like smtp://user:password@host:587 (percent-encode the password)")
 	}
 	s := &relay{host: u.Hostname(), user: u.User.Username(), port: 587, implicit: u.Scheme == "smtps"}
-	s.password, _ = u.User.Password()
+	password, _ := u.User.Password()
+	s.password = secret.New(password)
 	if s.implicit {
 		s.port = 465
 	}
@@ -57,9 +61,9 @@ func SMTP(rawURL, from string) (Sender, error) {
 		return nil, errors.New("mail: the address begins with smtp:// or smtps://")
 	case u.RawQuery != "" && (!none || s.implicit):
 		return nil, errors.New("mail: the address knows one option, smtp://…?tls=none")
-	case (s.user == "") != (s.password == ""):
+	case (s.user == "") != s.password.Empty():
 		return nil, errors.New("mail: the address has a user without a password, or the reverse")
-	case none && !loopback && s.password != "":
+	case none && !loopback && !s.password.Empty():
 		return nil, errors.New("mail: a password does not travel without TLS; drop ?tls=none or the password")
 	case s.port < 1 || s.port > 65535:
 		return nil, errors.New("mail: the port of the address is not between 1 and 65535")
@@ -132,7 +136,7 @@ func (s *relay) client(ctx context.Context) (*gomail.Client, error) {
 		options = append(options, gomail.WithSSL())
 	}
 	if s.user != "" {
-		options = append(options, gomail.WithUsername(s.user), gomail.WithPassword(s.password), gomail.WithOpportunisticSMTPAuth(
+		options = append(options, gomail.WithUsername(s.user), gomail.WithPassword(s.password.Reveal()), gomail.WithOpportunisticSMTPAuth(
 			gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthSCRAMSHA1, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin))
 	}
 	return gomail.NewClient(s.host, options...)

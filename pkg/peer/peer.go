@@ -154,7 +154,7 @@ func (a *authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Authorization", "Bearer "+token.Reveal())
 	resp, err := a.next.RoundTrip(r)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		a.token.forget(token) // the next call asks for a new one
@@ -170,7 +170,7 @@ type tokens struct {
 	asking singleflight.Group
 
 	mu      sync.Mutex // of what follows; nobody asks for a token under it
-	token   string
+	token   secret.Text
 	expires time.Time
 }
 
@@ -179,7 +179,7 @@ const (
 	askTimeout    = 5 * time.Second  // for a token to call it with
 )
 
-func (t *tokens) get(ctx context.Context) (string, error) {
+func (t *tokens) get(ctx context.Context) (token secret.Text, err error) {
 	t.mu.Lock()
 	token, valid := t.token, time.Now().Before(t.expires)
 	t.mu.Unlock()
@@ -194,24 +194,24 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	})
 	select {
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return token, ctx.Err()
 	case answer := <-asked:
-		token, _ := answer.Val.(string)
+		token, _ := answer.Val.(secret.Text)
 		return token, answer.Err
 	}
 }
 
-func (t *tokens) ask(ctx context.Context) (string, error) {
+func (t *tokens) ask(ctx context.Context) (token secret.Text, err error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://auth/v1/auth/token", strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", err
+		return token, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(t.id), url.QueryEscape(t.secret.Reveal()))
 	resp, err := t.auth.Do(req)
 	if err != nil {
-		return "", err
+		return token, err
 	}
 	defer resp.Body.Close()
 	var answer struct {
@@ -221,19 +221,19 @@ func (t *tokens) ask(ctx context.Context) (string, error) {
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || answer.AccessToken == "" {
 		cause := errors.Join(fmt.Errorf("token for %s: status %d %s", t.id, resp.StatusCode, answer.Error), err)
-		return "", problem.Unavailable.New("dependency-unavailable", "The module auth gives no token.").Because(cause)
+		return token, problem.Unavailable.New("dependency-unavailable", "The module auth gives no token.").Because(cause)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// A tenth of its life is left when it is renewed.
-	t.token, t.expires = answer.AccessToken, time.Now().Add(time.Duration(answer.ExpiresIn)*time.Second*9/10)
+	t.token, t.expires = secret.New(answer.AccessToken), time.Now().Add(time.Duration(answer.ExpiresIn)*time.Second*9/10)
 	return t.token, nil
 }
 
-func (t *tokens) forget(token string) {
+func (t *tokens) forget(token secret.Text) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.token == token {
+	if t.token.Reveal() == token.Reveal() {
 		t.expires = time.Time{}
 	}
 }

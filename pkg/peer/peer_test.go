@@ -28,6 +28,7 @@ import (
 	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
+	"example.com/groundwork/pkg/secret"
 )
 
 // marker stands in what must not cross.
@@ -285,7 +286,7 @@ func TestAModuleCallsWithItsOwnToken(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}))
-	client := n.Client("users", "s:cret ")
+	client := n.Client("users", secret.New("s:cret "))
 	ask := func() error {
 		_, _, err := call(t.Context(), client, "GET", "/v1/x", "", "Authorization: Bearer of-the-caller")
 		return err
@@ -317,7 +318,7 @@ func TestATokenIsRenewedInTime(t *testing.T) {
 	n := peer.New()
 	n.Here("auth", auth)
 	n.Here("things", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	client := n.Client("users", "s:cret ")
+	client := n.Client("users", secret.New("s:cret "))
 	for range 3 {
 		_, _, _ = call(t.Context(), client, "GET", "/", "")
 	}
@@ -337,7 +338,7 @@ func TestASlowIssuerHoldsNobodyLongerThanTheyHave(t *testing.T) {
 	n := peer.New()
 	n.Here("auth", auth)
 	n.Here("things", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	client := n.Client("users", "s:cret ")
+	client := n.Client("users", secret.New("s:cret "))
 	var callers sync.WaitGroup
 	began := time.Now()
 	for range 20 {

@@ -39,6 +39,7 @@ type there struct {
 	address     *url.URL
 	wire        http.RoundTripper
 	once, again failsafe.Executor[int] // whose results are statuses
+	past        failsafe.Executor[int] // the breaker
 }
 
 func newThere(name string, address *url.URL, wire http.RoundTripper) *there {
@@ -63,7 +64,7 @@ func newThere(name string, address *url.URL, wire http.RoundTripper) *there {
 			o.Observe(open, metric.WithAttributes(attribute.String("peer", name)))
 			return nil
 		}))
-	return &there{name, address, wire, failsafe.With[int](breaker, places), failsafe.With[int](retry, breaker, places)}
+	return &there{name, address, wire, failsafe.With[int](breaker, places), failsafe.With[int](retry, breaker, places), failsafe.With[int](places)}
 }
 
 // fromGateways are the answers of what stands before a module that gives none.
@@ -83,6 +84,13 @@ func repeatable(r *http.Request) bool {
 
 // RoundTrip sends a request, which is the caller's own copy, to the module.
 func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
+	how := t.once
+	switch {
+	case r.URL.Path == "/livez": // that it lives does not say that it does what it is there for
+		how = t.past
+	case repeatable(r):
+		how = t.again
+	}
 	r.URL.Scheme, r.URL.Host, r.Host = t.address.Scheme, t.address.Host, t.address.Host
 	if r.URL.RawPath != "" {
 		r.URL.RawPath = strings.TrimSuffix(t.address.EscapedPath(), "/") + r.URL.RawPath
@@ -90,10 +98,6 @@ func (t *there) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL.Path = strings.TrimSuffix(t.address.Path, "/") + r.URL.Path
 	if r.Body != nil {
 		defer r.Body.Close() // also of what is not sent
-	}
-	how := t.once
-	if repeatable(r) {
-		how = t.again
 	}
 	var resp *http.Response
 	_, err := how.WithContext(r.Context()).GetWithExecution(func(e failsafe.Execution[int]) (status int, err error) {

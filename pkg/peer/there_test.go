@@ -134,6 +134,29 @@ func TestAModuleThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// One that only says that it is alive is left alone all the same.
+func TestToBeAliveIsNotEnough(t *testing.T) {
+	t.Parallel()
+	var arrived atomic.Int64
+	client := elsewhere(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/livez" {
+			arrived.Add(1)
+			panic(http.ErrAbortHandler)
+		}
+	})
+	for range 50 {
+		_, _, _ = call(t.Context(), client, "POST", "/v1/x", "")
+		for range 2 {
+			if _, _, err := call(t.Context(), client, "GET", "/livez", ""); err != nil {
+				t.Fatalf("is it alive? %v", err)
+			}
+		}
+	}
+	if got := arrived.Load(); got > 25 { // on a slow machine somebody looks whether it is back
+		t.Errorf("%d of 50 calls arrive", got)
+	}
+}
+
 func TestASlowModuleTakesSoManyCallsAndNoMore(t *testing.T) {
 	t.Parallel()
 	var waiting, most atomic.Int64

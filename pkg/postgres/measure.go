@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"example.com/groundwork/pkg/telemetry"
 )
 
 // tracer is otelpgx's, and stands around every wait for a connection: it ends the wait, as a pgxpool asks its tracer for the context to wait
@@ -30,7 +32,7 @@ func newTracer(name string) (*tracer, error) {
 	t := &tracer{
 		Tracer: otelpgx.NewTracer(otelpgx.WithSpanNameFunc(spanName), otelpgx.WithDisableConnectionDetailsInAttributes(),
 			otelpgx.WithMeterAttributes(attribute.String("module", name))),
-		name: metric.WithAttributeSet(attribute.NewSet(pool(name)...)),
+		name: telemetry.PoolAttributes("postgresql", name),
 	}
 	var err, err2 error
 	t.wait, err = otel.Meter(meter).Float64Histogram("db.client.connection.wait_time", metric.WithUnit("s"),
@@ -45,34 +47,15 @@ func newTracer(name string) (*tracer, error) {
 	return t, nil
 }
 
-// pool is what a pool's measurements are told apart by, and more.
-func pool(name string, more ...attribute.KeyValue) []attribute.KeyValue {
-	return append(more, attribute.String("db.client.connection.pool.name", name), attribute.String("db.system.name", "postgresql"))
-}
-
 // watch adds the pool itself to the metrics.
 func (t *tracer) watch(name string, p *pgxpool.Pool) error {
-	m := otel.Meter(meter)
-	count, err := m.Int64ObservableUpDownCounter("db.client.connection.count", metric.WithUnit("{connection}"),
-		metric.WithDescription("The number of connections that are currently in state described by the state attribute."))
-	most, err2 := m.Int64ObservableUpDownCounter("db.client.connection.max", metric.WithUnit("{connection}"),
-		metric.WithDescription("The maximum number of open connections allowed."))
-	pending, err3 := m.Int64ObservableUpDownCounter("db.client.connection.pending_requests", metric.WithUnit("{request}"),
-		metric.WithDescription("The number of current pending requests for an open connection."))
-	if err := errors.Join(err, err2, err3); err != nil {
-		return err
-	}
-	idle := metric.WithAttributes(pool(name, attribute.String("db.client.connection.state", "idle"))...)
-	used := metric.WithAttributes(pool(name, attribute.String("db.client.connection.state", "used"))...)
-	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	return telemetry.WatchPool("postgresql", name, func() telemetry.Pool {
 		now := p.Stat()
-		o.ObserveInt64(count, int64(now.IdleConns()), idle)
-		o.ObserveInt64(count, int64(now.TotalConns()-now.IdleConns()), used) // those that are being made, too
-		o.ObserveInt64(most, int64(now.MaxConns()), t.name)
-		o.ObserveInt64(pending, t.pending.Load(), t.name)
-		return nil
-	}, count, most, pending)
-	return err
+		return telemetry.Pool{
+			Idle: int64(now.IdleConns()), Used: int64(now.TotalConns() - now.IdleConns()), // those that are being made, too
+			Max: int64(now.MaxConns()), Pending: t.pending.Load(),
+		}
+	})
 }
 
 // waiting is one wait for a connection.

@@ -8,18 +8,34 @@ import (
 	"log/slog"
 )
 
-// Text is a secret. Untyped constants are assigned to it as to a string, and it is compared as one. In a field that is not exported package fmt
-// cannot ask it: a struct that has such a one, and may be printed, has a Format of its own.
-type Text string
+// Text is a secret. It holds it behind a pointer, since package fmt does not ask what stands in a field that is not exported but prints it, and
+// of a pointer in there it prints the address. So two of them are not compared with ==.
+type Text struct{ hidden *string }
 
 // Mask is what is seen of a secret; of one that is empty nothing is.
 const Mask = "•••"
 
+// New makes a secret of a text.
+func New(text string) Text {
+	if text == "" {
+		return Text{}
+	}
+	return Text{&text}
+}
+
 // Reveal returns the text.
-func (t Text) Reveal() string { return string(t) }
+func (t Text) Reveal() string {
+	if t.hidden == nil {
+		return ""
+	}
+	return *t.hidden
+}
+
+// Empty reports whether there is none.
+func (t Text) Empty() bool { return t.hidden == nil }
 
 func (t Text) String() string {
-	if t == "" {
+	if t.Empty() {
 		return ""
 	}
 	return Mask

@@ -16,13 +16,15 @@ import (
 func TestASecretIsNotSeen(t *testing.T) {
 	t.Parallel()
 	const text = "xqmarkerqx"
-	var s secret.Text = text
+	s := secret.New(text)
 	held := struct {
-		Name string
-		S    secret.Text
-		P    *secret.Text
-		M    map[string]secret.Text
-	}{"held", s, &s, map[string]secret.Text{"a": s}}
+		Name   string
+		S      secret.Text
+		P      *secret.Text
+		M      map[string]secret.Text
+		hidden secret.Text
+		inner  struct{ s secret.Text }
+	}{"held", s, &s, map[string]secret.Text{"a": s}, s, struct{ s secret.Text }{s}}
 	var out bytes.Buffer
 	for _, verb := range []string{"%s", "%v", "%+v", "%#v", "%q", "%x", "%X", "%d", "%T", "%10.3s"} {
 		fmt.Fprintf(&out, verb+verb+"\n", s, held)
@@ -38,7 +40,7 @@ func TestASecretIsNotSeen(t *testing.T) {
 	if strings.Contains(out.String(), text) || strings.Contains(out.String(), fmt.Sprintf("%x", text)) || strings.Contains(strings.ToLower(out.String()), fmt.Sprintf("%x", text)) {
 		t.Errorf("it is seen:\n%s", &out)
 	}
-	if !strings.Contains(out.String(), secret.Mask) || s.Reveal() != text || s != text || secret.Text("").String() != "" {
+	if !strings.Contains(out.String(), secret.Mask) || s.Reveal() != text || s.Empty() || secret.New("").String() != "" || !(secret.Text{}).Empty() {
 		t.Errorf("it is gone:\n%s", &out)
 	}
 }

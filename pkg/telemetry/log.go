@@ -38,7 +38,8 @@ func (h *traced) WithGroup(name string) slog.Handler { return &traced{h.Handler.
 type Lines struct {
 	w     io.Writer
 	queue chan line
-	lost  atomic.Int64 // in all
+	size  atomic.Int64 // bytes of what waits
+	lost  atomic.Int64 // lines, in all
 }
 
 // line is one of a log, or a request to say when everything before it is written.
@@ -47,7 +48,10 @@ type line struct {
 	written chan<- struct{}
 }
 
-const linesWaiting = 8192 // some megabytes
+const (
+	linesWaiting = 8192
+	bytesWaiting = 16 << 20 // whatever is in them
+)
 
 // NewLines writes to w, each line in one call and one after the other.
 func NewLines(w io.Writer) *Lines {
@@ -61,11 +65,15 @@ func NewLines(w io.Writer) *Lines {
 
 // Write takes a line and returns at once.
 func (l *Lines) Write(p []byte) (int, error) {
-	select {
-	case l.queue <- line{text: bytes.Clone(p)}:
-	default:
-		l.lost.Add(1)
+	if l.size.Add(int64(len(p))) <= bytesWaiting {
+		select {
+		case l.queue <- line{text: bytes.Clone(p)}:
+			return len(p), nil
+		default:
+		}
 	}
+	l.size.Add(int64(-len(p)))
+	l.lost.Add(1)
 	return len(p), nil
 }
 
@@ -81,6 +89,7 @@ func (l *Lines) write() {
 			continue
 		}
 		_, _ = l.w.Write(next.text) // whom to tell?
+		l.size.Add(int64(-len(next.text)))
 	}
 }
 

@@ -65,3 +65,26 @@ func TestALogThatHangsHoldsNobodyUp(t *testing.T) {
 		t.Errorf("%d are written and %d are said to be lost", written, lost)
 	}
 }
+
+// However long they are, lines that wait take no more than some megabytes.
+func TestLinesThatWaitAreNotTooMuch(t *testing.T) {
+	t.Parallel()
+	hung := make(chan struct{})
+	d := disk{hung: hung}
+	l := telemetry.NewLines(&d)
+	const each = 1 << 20
+	for range 100 {
+		fmt.Fprintln(l, strings.Repeat("x", each-1))
+	}
+	d.set(nil)
+	close(hung)
+	l.Flush(10 * time.Second)
+	if written := strings.Count(d.text.String(), "x") / (each - 1); written != 16 || !strings.Contains(d.text.String(), `"lines":84`) {
+		t.Errorf("%d of 100 MiB waited", written)
+	}
+	fmt.Fprintln(l, strings.Repeat("y", each-1))
+	l.Flush(10 * time.Second)
+	if !strings.Contains(d.text.String(), "y") {
+		t.Error("what was written takes room still")
+	}
+}

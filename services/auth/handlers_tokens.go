@@ -144,7 +144,7 @@ func (m *Module) clientCredentials(ctx context.Context, form *authv1.TokenReques
 	}
 	client := m.config.Clients[name]
 	want, got := sha256.Sum256([]byte(client.Secret.Reveal())), sha256.Sum256([]byte(secret))
-	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || client.Secret == "" {
+	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || client.Secret.Empty() {
 		return none, errClient()
 	}
 	scopes, ok := narrow(client.Scopes, form.Scope)

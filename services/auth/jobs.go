@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 
+	"example.com/groundwork/pkg/jobs"
 	"example.com/groundwork/pkg/mail"
 	"example.com/groundwork/pkg/problem"
 )
@@ -64,7 +65,7 @@ func (m *Module) send(ctx context.Context, name, to string, what says) error {
 		return nil
 	}
 	if mail.Permanent(err) {
-		return river.JobCancel(nameless(err, to))
+		return jobs.Refuse(nameless(err, to))
 	}
 	return nameless(err, to)
 }

@@ -17,6 +17,7 @@ import (
 	"example.com/groundwork/pkg/httpserver"
 	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/secret"
 )
 
 // profiles is the users module: it remembers what it is told, unless it is ill.
@@ -41,7 +42,7 @@ func (p *profiles) join(t *testing.T, network *peer.Network, guard httpserver.Gu
 		t.Fatal(err)
 	}
 	network.Here("users", router)
-	client, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(network.Client("auth", "auth's secret")))
+	client, err := usersv1.NewClientWithResponses("http://users", usersv1.WithHTTPClient(network.Client("auth", secret.New("auth's secret"))))
 	if err != nil {
 		t.Fatal(err)
 	}

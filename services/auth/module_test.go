@@ -28,6 +28,7 @@ import (
 	"example.com/groundwork/pkg/peer"
 	"example.com/groundwork/pkg/postgres/pgtest"
 	"example.com/groundwork/pkg/seal"
+	"example.com/groundwork/pkg/secret"
 	"example.com/groundwork/pkg/servertest"
 )
 
@@ -107,8 +108,8 @@ func (w *world) another() *instance {
 	w.t.Cleanup(end)
 	go verifier.Revoked.Follow(following, redis, slog.New(slog.DiscardHandler))
 	config := Config{Issuer: issuer, PasswordMinLength: 15, KeyLabel: "test", Clients: map[string]Client{
-		"auth":    {Secret: "auth's secret", Scopes: []string{"internal"}},
-		"console": {Secret: clientSecret, Scopes: []string{"identities:write", "internal", "ledger:read"}},
+		"auth":    {Secret: secret.New("auth's secret"), Scopes: []string{"internal"}},
+		"console": {Secret: secret.New(clientSecret), Scopes: []string{"identities:write", "internal", "ledger:read"}},
 		"idle":    {},
 	}}
 	guard := httpserver.Guard{Verifier: verifier}
