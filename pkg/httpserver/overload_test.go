@@ -218,10 +218,10 @@ func TestAMixIsInTime(t *testing.T) {
 					}
 				})
 			}
-			for n := range int(while / (2 * time.Millisecond)) { // 500/s of both kinds: five times of what can be carried at least
+			for n := range int(while / (4 * time.Millisecond)) { // 250/s of both kinds: much more than can be carried
 				send(alone)
 				send(each[n%c.many])
-				time.Sleep(2 * time.Millisecond)
+				time.Sleep(4 * time.Millisecond)
 			}
 			all.Wait()
 			slices.Sort(took)
