@@ -84,7 +84,8 @@ func NewOverload(within time.Duration, least int) (*Overload, error) {
 type room struct {
 	mu       sync.Mutex // of the loads, too
 	loads    []*load
-	in       int       // on their way, of all
+	all      int       // on their way
+	crowd    int       // and of those that send requests away
 	least    float64   // at once, of each operation that sends requests away
 	from, to time.Time // the last look at half of the limits
 }
@@ -102,8 +103,8 @@ type load struct {
 	since  time.Time     // what follows is of requests that came after this; those from before say nothing about the limit as it is
 	seen   int           // answers
 	took   time.Duration // they together
-	beside int           // requests that were on their way in the room when theirs came, together
-	own    int           // and those of the operation
+	own    int           // requests of the operation that were on their way when theirs came, together
+	beside int           // with those of others that send some away
 	failed int           // answers that say: not now
 	full   bool          // somebody was sent away
 	most   int           // that were on their way
@@ -147,7 +148,7 @@ func (o *Overload) watch(module, method, route string) *load {
 // forget makes an operation one that nothing is known about.
 func (l *load) forget(now time.Time) {
 	l.limit, l.last = max(startLimit, l.of.least), now
-	l.hot, l.before, l.alone = false, look{}, 0
+	l.hot, l.before, l.alone = false, look{}, 0 // it has none on their way
 	l.begin(now)
 }
 
@@ -180,9 +181,15 @@ func (l *load) enter(ctx context.Context) (leave func(failed bool), err error) {
 			Because(fmt.Errorf("%d of these are on their way", l.in))
 	}
 	l.in++
-	l.room.in++
+	l.all++
+	if l.hot {
+		l.crowd++
+	}
 	l.most = max(l.most, l.in)
-	own, beside := l.in, l.room.in
+	own, beside := l.in, l.crowd // halving the limits changes nothing but these
+	if !l.hot {
+		beside += l.in
+	}
 	return func(failed bool) { l.left(now, own, beside, failed) }, nil
 }
 
@@ -191,7 +198,10 @@ func (l *load) left(entered time.Time, own, beside int, failed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.in--
-	l.room.in--
+	l.all--
+	if l.hot {
+		l.crowd--
+	}
 	if entered.Before(l.since) {
 		return
 	}
@@ -213,7 +223,13 @@ func (l *load) learn(now time.Time) {
 	own := float64(l.own) / seen
 	this, failing := look{float64(l.beside) / seen, l.took.Seconds() / seen}, 10*l.failed > l.seen
 	// What waits may wait for what others want.
-	halved, full, used := l.halved(now), l.full, 2*l.most >= int(l.limit) || 2*this.beside >= startLimit
+	halved, full, used := l.halved(now), l.full, 2*l.most >= int(l.limit) || 2*l.all >= startLimit
+	switch {
+	case full && !l.hot:
+		l.crowd += l.in
+	case !full && l.hot:
+		l.crowd -= l.in
+	}
 	l.hot, l.lasted = full, min(now.Sub(l.since), forgotten/every)
 	l.begin(now)
 	if full && !failing { // who gave up has not waited for as long as it takes

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,6 +235,48 @@ func TestAMixIsInTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An operation that takes long by itself, beside one that has much to do and is in time, keeps its place: nobody waits for anybody.
+func TestNothingIsSentAwayOfWhatDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		overload, err := httpserver.NewOverload(time.Second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		router := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.DiscardHandler), Timeout: 15 * time.Second})
+		if err := (httpserver.Guard{Overload: overload, Module: "busy"}).Mount(router, func(r chi.Router) {
+			r.Get("/v1/quick", func(http.ResponseWriter, *http.Request) { time.Sleep(900 * time.Millisecond) })
+			r.Get("/v1/work", func(http.ResponseWriter, *http.Request) { time.Sleep(1200 * time.Millisecond) })
+		}, []byte(busyContract)); err != nil {
+			t.Fatal(err)
+		}
+		const while, early = 2 * time.Minute, time.Minute // it finds out
+		var all sync.WaitGroup
+		var away atomic.Int64
+		began := time.Now()
+		send := func(path string) {
+			all.Go(func() {
+				w := httptest.NewRecorder()
+				router.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+				if w.Code == http.StatusServiceUnavailable && time.Since(began) > early {
+					away.Add(1)
+				}
+			})
+		}
+		for n := range int(while / (8 * time.Millisecond)) { // 110 and 37 on their way
+			send("/v1/quick")
+			if n%4 == 0 {
+				send("/v1/work")
+			}
+			time.Sleep(8 * time.Millisecond)
+		}
+		all.Wait()
+		if away.Load() > 0 {
+			t.Errorf("%d are sent away", away.Load())
+		}
+	})
 }
 
 // Batches take as long for one as for many, and those that wait for the next take longer.
