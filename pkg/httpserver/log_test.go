@@ -62,6 +62,13 @@ func TestAFloodOfRequestsIsToldInPart(t *testing.T) {
 		if lines := told(t, &log); len(lines) != 1 || lines[0]["stands_for"] != 31.0 { // with those that were left
 			t.Errorf("the flood is over, and one request has the lines %v", lines)
 		}
+		for range 2 {
+			time.Sleep(time.Second)
+			send("/v1/many", 50)
+			if lines := told(t, &log); len(lines) != 50 {
+				t.Errorf("there is no flood, and 50 requests have %d lines", len(lines))
+			}
+		}
 		level.Set(slog.LevelDebug)
 		send("/v1/many", 1000)
 		if lines := told(t, &log); len(lines) != 1000 {

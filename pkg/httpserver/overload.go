@@ -43,7 +43,10 @@ const (
 	mostTimes  = 5           // and so many times as long as is asked for, at most
 	tells      = 0.3         // more or fewer on their way show what waits
 	every      = 10          // looks are followed by two at half of the limit
-	forgotten  = time.Minute // after it nothing is known any more
+	forgotten  = time.Minute // in which nobody was sent away, and nothing is known any more
+
+	lasts       = 3               // times as long as an answer takes a look lasts, whatever pauses are in it
+	longestLook = 6 * time.Second // at the most
 )
 
 // NewOverload makes one for a process: answers of an operation may take within on average before fewer of its requests are let in, but never fewer
@@ -65,12 +68,13 @@ func NewOverload(within time.Duration, least int) (*Overload, error) {
 		return nil, err
 	}
 	_, err = meter.RegisterCallback(func(_ context.Context, observer metric.Observer) error {
+		now := time.Now()
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		for _, r := range o.rooms {
 			r.mu.Lock()
 			for _, l := range r.loads {
-				observer.ObserveInt64(limit, int64(l.limit), l.labels)
+				observer.ObserveInt64(limit, int64(l.now(now)), l.labels)
 				observer.ObserveInt64(inFlight, int64(l.in), l.labels)
 			}
 			r.mu.Unlock()
@@ -84,8 +88,7 @@ func NewOverload(within time.Duration, least int) (*Overload, error) {
 type room struct {
 	mu       sync.Mutex // of the loads, too
 	loads    []*load
-	all      int       // on their way
-	crowd    int       // and of those that send requests away
+	crowd    int       // on their way of those that send requests away
 	least    float64   // at once, of each operation that sends requests away
 	from, to time.Time // the last look at half of the limits
 }
@@ -98,7 +101,7 @@ type load struct {
 
 	limit float64
 	in    int
-	last  time.Time // somebody came
+	last  time.Time // somebody was sent away
 
 	since  time.Time     // what follows is of requests that came after this; those from before say nothing about the limit as it is
 	seen   int           // answers
@@ -111,7 +114,7 @@ type load struct {
 
 	hot    bool          // somebody was sent away during the last look,
 	lasted time.Duration // which took so long,
-	before look          // the last one at which it was full
+	before look          // the last one
 	alone  float64       // seconds that an answer takes when nobody waits
 }
 
@@ -157,6 +160,14 @@ func (l *load) begin(now time.Time) {
 	l.since, l.seen, l.took, l.beside, l.own, l.failed, l.full, l.most = now, 0, 0, 0, 0, 0, false, l.in
 }
 
+// now is the limit at a time.
+func (l *load) now(now time.Time) float64 {
+	if l.hot && now.Before(l.to) {
+		return max(l.least, l.limit/2)
+	}
+	return max(l.least, l.limit)
+}
+
 // enter lets a request in, which calls leave when it is answered, or says that there are too many. Whether it failed is said with leave: that it
 // could not be done now, since it has waited for too long or something was not there.
 func (l *load) enter(ctx context.Context) (leave func(failed bool), err error) {
@@ -169,19 +180,13 @@ func (l *load) enter(ctx context.Context) (leave func(failed bool), err error) {
 	if l.in == 0 && now.Sub(l.last) > forgotten {
 		l.forget(now)
 	}
-	l.last = now
-	limit := l.limit
-	if l.hot && now.Before(l.to) {
-		limit = max(l.least, limit/2)
-	}
-	if l.in >= int(limit) {
-		l.full = true
+	if l.in >= int(l.now(now)) {
+		l.full, l.last = true, now
 		l.of.shed.Add(ctx, 1, l.labels)
 		return nil, problem.Unavailable.New("overloaded", "There is more to do than can be done; try again in a moment.").After(time.Second).
 			Because(fmt.Errorf("%d of these are on their way", l.in))
 	}
 	l.in++
-	l.all++
 	if l.hot {
 		l.crowd++
 	}
@@ -198,7 +203,6 @@ func (l *load) left(entered time.Time, own, beside int, failed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.in--
-	l.all--
 	if l.hot {
 		l.crowd--
 	}
@@ -222,18 +226,21 @@ func (l *load) learn(now time.Time) {
 	seen := float64(l.seen)
 	own := float64(l.own) / seen
 	this, failing := look{float64(l.beside) / seen, l.took.Seconds() / seen}, 10*l.failed > l.seen
-	// What waits may wait for what others want.
-	halved, full, used := l.halved(now), l.full, 2*l.most >= int(l.limit) || 2*l.all >= startLimit
+	// What gave up may have waited for what others have.
+	halved, full, used := l.halved(now), l.full, 2*l.most >= int(l.limit) || failing
+	same := full == l.hot // both looks count the same
 	switch {
 	case full && !l.hot:
 		l.crowd += l.in
 	case !full && l.hot:
 		l.crowd -= l.in
 	}
-	l.hot, l.lasted = full, min(now.Sub(l.since), forgotten/every)
+	l.hot, l.lasted = full, min(now.Sub(l.since), time.Duration(lasts*this.took*float64(time.Second))+leastWhile, longestLook)
 	l.begin(now)
-	if full && !failing { // who gave up has not waited for as long as it takes
-		if l.before.took > 0 && this.differs(l.before) {
+	if failing { // who gave up has not waited for as long as it takes
+		l.before, l.alone = look{}, 0
+	} else {
+		if same && l.before.took > 0 && this.differs(l.before) {
 			// Where some wait and some do not the line is bent, and ends too low.
 			if alone := this.alone(l.before); alone > l.alone {
 				l.alone += (alone - l.alone) / 2
@@ -256,7 +263,7 @@ func (l *load) learn(now time.Time) {
 	case step < 1 && used: // else they are slow, and not because of each other
 		l.limit = max(l.least, min(l.limit, right))
 	case step < 1:
-	case full:
+	case full && !failing:
 		l.limit = min(mostLimit, max(l.limit, right))
 	case l.limit < startLimit: // what made it smaller is over
 		l.limit = min(startLimit, l.limit*min(step, mostStep))
@@ -275,18 +282,18 @@ func (l *load) halved(now time.Time) time.Duration {
 	return end.Sub(begin)
 }
 
-// share gives all operations that send requests away together as many places as can be worked on, at the least; and begins a look at half of
+// share gives all operations that send requests away together twice as many places as can be worked on, at the least; and begins a look at half of
 // their limits when the last one is long enough ago, for as long as the slowest of them needs.
 func (r *room) share(now time.Time, least float64) {
 	var longest time.Duration
 	hot := 0
 	for _, l := range r.loads {
-		if l.hot {
+		if l.hot && now.Sub(l.last) < longestLook { // else nobody comes any more
 			hot++
 			longest = max(longest, l.lasted)
 		}
 	}
-	r.least = max(1, least/float64(max(1, hot)))
+	r.least = max(1, min(least, 2*least/float64(max(1, hot))))
 	if hot > 0 && now.Sub(r.to) > every*longest {
 		r.from, r.to = now, now.Add(2*longest)
 	}

@@ -179,17 +179,17 @@ func TestWhatIsSlowByItselfIsDone(t *testing.T) {
 // takes long by itself is done as it was. Who has waited for a connection for two seconds is told so, which says nothing about how long it takes.
 func TestAMixIsInTime(t *testing.T) {
 	t.Parallel()
-	const while, alone = time.Minute, 1600 * time.Millisecond
+	const while, counted, alone = time.Minute, 20 * time.Second, 1600 * time.Millisecond
 	for _, c := range []struct {
 		many int
 		mean time.Duration // of their work
-	}{{7, 100 * time.Millisecond}, {16, 100 * time.Millisecond}, {4, 500 * time.Millisecond}} {
+	}{{7, 100 * time.Millisecond}, {16, 100 * time.Millisecond}, {4, 500 * time.Millisecond}, {1, 3 * time.Second}} {
 		synctest.Test(t, func(t *testing.T) {
 			overload, err := httpserver.NewOverload(time.Second, 10)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var each []time.Duration // so 100/s or 20/s can be carried, or more of the quick ones
+			var each []time.Duration // so 100/s or fewer can be carried, or more of the quick ones
 			for n := range c.many {
 				each = append(each, c.mean/5+c.mean*8/5*time.Duration(2*n+1)/time.Duration(2*c.many))
 			}
@@ -208,7 +208,7 @@ func TestAMixIsInTime(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					switch {
-					case at < while/2 || at >= while:
+					case at < while-counted || at >= while:
 					case w.Code == http.StatusOK && works == alone:
 						slow++
 					case w.Code == http.StatusOK:
@@ -227,56 +227,62 @@ func TestAMixIsInTime(t *testing.T) {
 			all.Wait()
 			slices.Sort(took)
 			late := took[len(took)*99/100]
-			used, beside := together.Seconds()/(10*(while/2).Seconds()), float64(slow)/(while/2).Seconds()
+			used, beside := together.Seconds()/(10*counted.Seconds()), float64(slow)/counted.Seconds()
 			t.Logf("%d of %s: the connections worked for %.0f %% of the time, 99 of 100 within %s, %d failed; %.0f/s done of 100/s that take long by themselves",
 				c.many, c.mean, 100*used, late, failed, beside)
-			if used < 0.95 || late > 2*time.Second || failed > 0 || beside < 90 {
+			if used < 0.85 || late > max(2*time.Second, 3*c.mean) || failed > 0 || beside < 90 {
 				t.Error("it is not")
 			}
 		})
 	}
 }
 
-// An operation that takes long by itself, beside one that has much to do and is in time, keeps its place: nobody waits for anybody.
+// An operation that takes long by itself, beside one that has much to do and is in time, or one that hangs, keeps its place: it waits for nobody.
 func TestNothingIsSentAwayOfWhatDoesNotWait(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		overload, err := httpserver.NewOverload(time.Second, 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		router := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.DiscardHandler), Timeout: 15 * time.Second})
-		if err := (httpserver.Guard{Overload: overload, Module: "busy"}).Mount(router, func(r chi.Router) {
-			r.Get("/v1/quick", func(http.ResponseWriter, *http.Request) { time.Sleep(900 * time.Millisecond) })
-			r.Get("/v1/work", func(http.ResponseWriter, *http.Request) { time.Sleep(1200 * time.Millisecond) })
-		}, []byte(busyContract)); err != nil {
-			t.Fatal(err)
-		}
-		const while, early = 2 * time.Minute, time.Minute // it finds out
-		var all sync.WaitGroup
-		var away atomic.Int64
-		began := time.Now()
-		send := func(path string) {
-			all.Go(func() {
-				w := httptest.NewRecorder()
-				router.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-				if w.Code == http.StatusServiceUnavailable && time.Since(began) > early {
-					away.Add(1)
-				}
-			})
-		}
-		for n := range int(while / (8 * time.Millisecond)) { // 110 and 37 on their way
-			send("/v1/quick")
-			if n%4 == 0 {
-				send("/v1/work")
+	for _, beside := range []time.Duration{900 * time.Millisecond, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			overload, err := httpserver.NewOverload(time.Second, 10)
+			if err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(8 * time.Millisecond)
-		}
-		all.Wait()
-		if away.Load() > 0 {
-			t.Errorf("%d are sent away", away.Load())
-		}
-	})
+			router := httpserver.NewRouter(httpserver.Options{Log: slog.New(slog.DiscardHandler), Timeout: 15 * time.Second})
+			if err := (httpserver.Guard{Overload: overload, Module: "busy"}).Mount(router, func(r chi.Router) {
+				r.Get("/v1/quick", func(_ http.ResponseWriter, r *http.Request) {
+					select {
+					case <-time.After(beside):
+					case <-r.Context().Done():
+					}
+				})
+				r.Get("/v1/work", func(http.ResponseWriter, *http.Request) { time.Sleep(1200 * time.Millisecond) })
+			}, []byte(busyContract)); err != nil {
+				t.Fatal(err)
+			}
+			const while = 2 * time.Minute
+			var all sync.WaitGroup
+			var away atomic.Int64
+			send := func(path string) {
+				all.Go(func() {
+					w := httptest.NewRecorder()
+					router.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+					if w.Code == http.StatusServiceUnavailable && path == "/v1/work" {
+						away.Add(1)
+					}
+				})
+			}
+			for n := range int(while / (8 * time.Millisecond)) { // 110 and 37 on their way
+				send("/v1/quick")
+				if n%4 == 0 {
+					send("/v1/work")
+				}
+				time.Sleep(8 * time.Millisecond)
+			}
+			all.Wait()
+			if away.Load() > 0 {
+				t.Errorf("beside one of %s %d are sent away", beside, away.Load())
+			}
+		})
+	}
 }
 
 // Batches take as long for one as for many, and those that wait for the next take longer.
@@ -377,9 +383,12 @@ func TestALimitComesBack(t *testing.T) {
 			t.Fatalf("the next one sends %d away", away)
 		}
 		each, places = time.Millisecond, make(chan struct{}, 1000)
-		time.Sleep(2 * time.Minute)
+		for range 4 { // somebody comes now and then
+			time.Sleep(30 * time.Second)
+			one(1)
+		}
 		if away := burst(); away > 0 {
-			t.Errorf("nobody has come since, and %d of a burst of 200 are sent away", away)
+			t.Errorf("nobody was sent away since, and %d of a burst of 200 are sent away", away)
 		}
 	})
 }

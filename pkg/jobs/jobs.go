@@ -124,14 +124,16 @@ func (q *Queue) Stop(ctx context.Context) error {
 	q.mu.Unlock()
 	if stop != nil {
 		stop()
-		ended := make(chan struct{})
-		go func() { q.busy.Wait(); close(ended) }()
-		select {
-		case <-ended:
-		case <-ctx.Done():
-		}
 	}
-	return q.client.Stop(ctx)
+	ended := make(chan struct{})
+	go func() { q.busy.Wait(); close(ended) }()
+	err := q.client.Stop(ctx)
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = errors.Join(err, ctx.Err())
+	}
+	return err
 }
 
 // traced lets a job go on in the trace of the request that enqueued it, and measures and logs each try once, where it ends.

@@ -9,8 +9,11 @@ import (
 )
 
 // Text is a secret. It holds it behind a pointer, since package fmt does not ask what stands in a field that is not exported but prints it, and
-// of a pointer in there it prints the address. So two of them are not compared with ==.
-type Text struct{ hidden *string }
+// of a pointer in there it prints the address. Two of them are not compared with ==, which the compiler sees to.
+type Text struct {
+	_      [0]func()
+	hidden *string
+}
 
 // Mask is what is seen of a secret; of one that is empty nothing is.
 const Mask = "•••"
@@ -20,7 +23,7 @@ func New(text string) Text {
 	if text == "" {
 		return Text{}
 	}
-	return Text{&text}
+	return Text{hidden: &text}
 }
 
 // Reveal returns the text.
