@@ -35,6 +35,16 @@ func (d *disk) set(hung chan struct{}) {
 	d.hung = hung
 }
 
+// lost is how many lines are said to be: more than once, where the first were lost before the writer came to hang.
+func (d *disk) lost() (all int) {
+	for _, after := range strings.Split(d.text.String(), `"lines of the log were lost","lines":`)[1:] {
+		var n int
+		_, _ = fmt.Sscan(after, &n)
+		all += n
+	}
+	return all
+}
+
 func TestALogThatHangsHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	var d disk
@@ -58,10 +68,8 @@ func TestALogThatHangsHoldsNobodyUp(t *testing.T) {
 	l.Flush(10 * time.Second)
 	say(10_010, 10_011)
 	l.Flush(10 * time.Second)
-	var lost int
-	_, after, found := strings.Cut(d.text.String(), `"lines of the log were lost","lines":`)
-	_, _ = fmt.Sscan(after, &lost)
-	if written := strings.Count(d.text.String(), "line "); !found || lost < 1000 || written+lost != 10_011 || !strings.HasSuffix(d.text.String(), "line 10010\n") {
+	lost := d.lost()
+	if written := strings.Count(d.text.String(), "line "); lost < 1000 || written+lost != 10_011 || !strings.HasSuffix(d.text.String(), "line 10010\n") {
 		t.Errorf("%d are written and %d are said to be lost", written, lost)
 	}
 }
@@ -79,7 +87,7 @@ func TestLinesThatWaitAreNotTooMuch(t *testing.T) {
 	d.set(nil)
 	close(hung)
 	l.Flush(10 * time.Second)
-	if written := strings.Count(d.text.String(), "x") / (each - 1); written != 16 || !strings.Contains(d.text.String(), `"lines":84`) {
+	if written := strings.Count(d.text.String(), "x") / (each - 1); written != 16 || d.lost() != 84 {
 		t.Errorf("%d of 100 MiB waited", written)
 	}
 	fmt.Fprintln(l, strings.Repeat("y", each-1))
