@@ -20,7 +20,10 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -29,10 +32,14 @@ import (
 	"example.com/groundwork/pkg/postgres/pgtest"
 )
 
-var spans = tracetest.NewInMemoryExporter()
+var (
+	spans   = tracetest.NewInMemoryExporter()
+	metrics = sdkmetric.NewManualReader()
+)
 
 func TestMain(m *testing.M) {
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	os.Exit(m.Run())
 }
@@ -164,6 +171,24 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// tries is how many with an outcome the metric tells, of all tests.
+func tries(outcome string) (n uint64) {
+	var all metricdata.ResourceMetrics
+	_ = metrics.Collect(context.Background(), &all) // the databases of tests that have ended are not there
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if h, ok := m.Data.(metricdata.Histogram[float64]); ok && m.Name == "job.duration" {
+				for _, p := range h.DataPoints {
+					if v, _ := p.Attributes.Value(attribute.Key("outcome")); v.AsString() == outcome {
+						n += p.Count
+					}
+				}
+			}
+		}
+	}
+	return n
 }
 
 func nothing(context.Context, *river.Job[task]) error { return nil }
@@ -493,11 +518,35 @@ func TestWhatIsRefusedIsSeen(t *testing.T) {
 	if log := w.log.String(); !strings.Contains(log, "level=WARN msg=job") || !strings.Contains(log, "outcome=refused") {
 		t.Errorf("the log says %s", log)
 	}
+	if tries("refused") != 1 {
+		t.Error("the metric does not tell it")
+	}
 	mended.Store(true)
 	if err := desk.Retry(t.Context(), list[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	w.becomes("completed")
+}
+
+// What was refused goes after thirty days, what was given up never: a person decides about it.
+func TestWhatIsKeptAndWhatGoes(t *testing.T) {
+	w := newWorld(t, nothing)
+	for _, name := range []string{"refused, young", "refused, old", "given up"} {
+		w.add(t.Context(), name)
+	}
+	w.exec(`update work.river_job set state = 'cancelled', finalized_at = now() - interval '29 days' where args ->> 'name' = 'refused, young'`)
+	w.exec(`update work.river_job set state = 'cancelled', finalized_at = now() - interval '31 days' where args ->> 'name' = 'refused, old'`)
+	w.exec(`update work.river_job set state = 'discarded', finalized_at = now() - interval '10 years' where args ->> 'name' = 'given up'`)
+	w.start(w.Queue)
+	var names string
+	for end := time.Now().Add(30 * time.Second); names != "given up; refused, young"; time.Sleep(50 * time.Millisecond) {
+		if err := w.owner.QueryRow(t.Context(), `select string_agg(args ->> 'name', '; ' order by args ->> 'name') from work.river_job`).Scan(&names); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("there are: %s", names)
+		}
+	}
 }
 
 // A burst waits its turn: each job is done once, and none is lost when the process that works them goes.
