@@ -1,7 +1,7 @@
 package main
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,14 +19,17 @@ type door struct {
 
 // openDoor listens at the address of a setting: the caller's, or ours, on another port when ours is taken.
 func openDoor(name string, port int) (*door, error) {
+	var err error
 	address := wish(name)
-	listener, err := net.Listen("tcp", cmp.Or(address, localhost(port)))
-	if err != nil && address == "" {
-		listener, err = net.Listen("tcp", localhost(0))
+	if address == "" {
+		port, err = freePort(port)
+		address = localhost(port)
+		err = errors.Join(err, os.Setenv(name, address))
 	}
-	if err == nil && address == "" {
-		err = os.Setenv(name, listener.Addr().String())
+	if err != nil {
+		return nil, err
 	}
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

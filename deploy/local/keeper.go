@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -289,13 +290,29 @@ func (k *keeper) onPort(favourite int, attempt func(port int) error) (port int, 
 // freePort returns the port we like, or another one when that is taken: below those that the system gives to connections by
 // itself, so that none of them takes it before a server does.
 func freePort(favourite int) (int, error) {
+	if favourite > 0 && free(localhost(favourite)) && reserve(favourite) {
+		return favourite, nil
+	}
 	for range 1000 {
-		if favourite > 0 && free(localhost(favourite)) {
-			return favourite, nil
+		port := 10_000 + mathrand.N(10_000) //nolint:gosec // nobody is to be kept from guessing it
+		if free(localhost(port)) {
+			return port, nil
 		}
-		favourite = 10_000 + mathrand.N(10_000) //nolint:gosec // nobody is to be kept from guessing it
 	}
 	return 0, errors.New("there is no free port")
+}
+
+var reserved sync.Map // what holds the ports that we like, by number: nobody else may close it
+
+// reserve makes a port ours until this process has ended: every checkout likes the same ones, and the server that is to have it comes later. Who
+// has the UDP port of a number has the TCP port too, and nothing is left of that when a launcher is killed.
+func reserve(port int) bool {
+	hold, err := net.ListenPacket("udp", localhost(port))
+	if err != nil {
+		return false
+	}
+	reserved.Store(port, hold)
+	return true
 }
 
 func free(address string) bool {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -292,6 +293,22 @@ func TestADoorLeadsToTheServerOfTheMoment(t *testing.T) {
 	d.lead(two.Addr().String())
 	if got := <-answer; got != "two to question" {
 		t.Errorf("who came while the server was away hears %q", got)
+	}
+}
+
+// Every checkout likes the same ports, and servers that start together must not take each other's.
+func TestAPortIsGivenOnce(t *testing.T) {
+	t.Parallel()
+	port, err := freePort(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := freePort(port)
+	second, err2 := freePort(port)
+	runtime.GC() // which closes what nobody holds
+	third, err3 := freePort(port)
+	if err := errors.Join(err, err2, err3); err != nil || first != port || second == port || third == port {
+		t.Errorf("%d is given to %d, %d and %d: %v", port, first, second, third, err)
 	}
 }
 
