@@ -64,7 +64,7 @@ func TestTheInnerLoop(t *testing.T) {
 	d := project(t)
 	var code, contract, migration []time.Duration
 	word := "users"
-	for i := range 5 {
+	for i := range 3 {
 		code = append(code, d.edit("services/users/user.go", "has nothing that can be seen", "has nothing that can be seen"+strings.Repeat("!", i+1), ready))
 		next := fmt.Sprintf("%s %d", word, i)
 		contract = append(contract, d.edit("api/users/v1/openapi.yaml", "title: "+word, "title: "+next, ready))
@@ -77,7 +77,7 @@ func TestTheInnerLoop(t *testing.T) {
 		migration = append(migration, time.Since(begin))
 		d.make("psql", fmt.Sprintf("SQL=select count(*) from users.more_%d", i))
 	}
-	t.Logf("from a save to a server that is ready, the median of five: Go %s, contract %s, migration %s", p50(code), p50(contract), p50(migration))
+	t.Logf("from a save to a server that is ready, the median of three: Go %s, contract %s, migration %s", p50(code), p50(contract), p50(migration))
 
 	for _, c := range []struct{ name, text, mistake, why string }{
 		{"services/users/user.go", "package users", "package users mistake", "user.go:"},
