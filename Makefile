@@ -120,9 +120,11 @@ rolling: $(CADDY) #: replace both instances under payments, by releases with mig
 
 # only with auth:
 # The log of it is what goes to the standard error.
-checklist: $(CADDY) $(PROMETHEUS) #: run the tests that answer the fourteen questions of docs/checklist.md, and print the answers
+checklist: $(CADDY) $(PROMETHEUS) $(OASDIFF) #: run the tests that answer the fourteen questions of docs/checklist.md, and print the answers
 	@$(BUILD_LOCAL)
-	@NEED_FAILURES=true NEED_OVERLOAD=true NEED_APART=true NEED_ROLLING=true NEED_PROMETHEUS="$$PWD/$(PROMETHEUS)" $(TESTS) go run ./tools/checklist
+	@sh .ci/contract-test install
+	@NEED_FAILURES=true NEED_OVERLOAD=true NEED_APART=true NEED_ROLLING=true NEED_PROMETHEUS="$$PWD/$(PROMETHEUS)" \
+		SCHEMATHESIS="$$(ls "$$PWD/.local/schemathesis/bin/st" 2>/dev/null)" $(TESTS) go run ./tools/checklist
 # end auth
 
 alerts: $(PROMTOOL) #: try the alerts on series that fire them and on such that must not
