@@ -102,12 +102,12 @@ func command(t *testing.T, env map[string]string, args ...string) *exec.Cmd {
 
 var given sync.Map // ports, so that no two tests get the same one
 
-// free returns an address that nobody listens on. It is below the ports that the system gives to connections by itself, so that none of
-// them takes it before the program does.
+// free returns an address that nobody listens on. It is below the ports that the system gives to connections by itself, and above those of local
+// stacks (deploy/local), so that none of them takes it before the program does.
 func free(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.N(18000))
+		address := fmt.Sprintf("127.0.0.1:%d", 30_000+rand.N(2700))
 		if _, taken := given.LoadOrStore(address, true); taken {
 			continue
 		}

@@ -220,7 +220,7 @@ func TestTheEndLosesNothing(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	env := with(world(t), "DRAIN_DELAY", "1s", "SMTP_URL", "smtp://"+smtp.Addr().String()+"?tls=none")
+	env := with(world(t), "DRAIN_DELAY", "4s", "SMTP_URL", "smtp://"+smtp.Addr().String()+"?tls=none")
 	seen, env := collecting(t, env)
 	p := start(t, with(env, "OTEL_BSP_SCHEDULE_DELAY", "600000"))
 	s := &teller{t: t, url: p.url}
@@ -305,6 +305,6 @@ func dial(t *testing.T, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	return conn
 }

@@ -99,7 +99,7 @@ func get(address string) *http.Request {
 // TestDrain ends a server under load: it turns unready first, goes on answering, and no request is lost.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	p := start(t, with(world(t), "DRAIN_DELAY", "1s"))
+	p := start(t, with(world(t), "DRAIN_DELAY", "4s"))
 	var answered, lost, unready atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup

@@ -151,7 +151,7 @@ func (d *developer) renew(ctx context.Context, seen tree, begin time.Time) error
 	}
 	before := d.now
 	d.lead(next)
-	d.retire(before, time.Second/2) // who was led to it a moment ago is to find it
+	d.retire(before, 2*time.Second) // who was led to it a moment ago is to find it
 	if before == nil {
 		return d.announce("Every save is built and served. Ctrl-C stops it")
 	}

@@ -98,7 +98,7 @@ func main() {
 	http.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(5) })
 	http.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {
 		if word == "short-lived" {
-			time.AfterFunc(200*time.Millisecond, func() { os.Exit(6) })
+			time.AfterFunc(2*time.Second, func() { os.Exit(6) })
 		}
 	})
 	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {

@@ -295,7 +295,7 @@ func freePort(favourite int) (int, error) {
 	}
 	for range 1000 {
 		port := 10_000 + mathrand.N(10_000) //nolint:gosec // nobody is to be kept from guessing it
-		if free(localhost(port)) {
+		if port != favourite && free(localhost(port)) {
 			return port, nil
 		}
 	}

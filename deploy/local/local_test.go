@@ -124,9 +124,9 @@ func ask(t *testing.T, url, question string) (answer string) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("after 10 s still not: %s", what)
+			t.Fatalf("after a minute still not: %s", what)
 		}
 	}
 }
@@ -187,7 +187,7 @@ func TestSignalReachesWhatTheCommandStarted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(300 * time.Millisecond) // the launcher tells its keeper of a command right after the start, and not before
+		time.Sleep(time.Second) // the launcher tells its keeper of a command right after the start, and not before
 		_ = cmd.Process.Signal(c.sig)
 		_ = cmd.Wait()
 		if c.sig != syscall.SIGKILL {
@@ -358,8 +358,8 @@ func TestEverything(t *testing.T) {
 		t.Errorf("a second `make run`: %v, and it does not say where the first is: %s", err, &why)
 	}
 
-	if _, err := http.Get(api + "/die"); err != nil {
-		t.Fatal(err)
+	if resp, err := http.Get(api + "/die"); err == nil { // it may die before it has answered
+		resp.Body.Close()
 	}
 	_ = run.Wait()
 	if got := run.ProcessState.ExitCode(); got != 5 {

@@ -94,7 +94,8 @@ func forget() {
 		root, err := os.ReadFile(note)
 		_, gone := os.Stat(string(root))
 		_, empty := os.Stat(filepath.Join(folder, "postgres"))
-		if err == nil && os.IsNotExist(gone) && (strings.HasSuffix(folder, forTests) || os.IsNotExist(empty)) {
+		// An empty note is one that somebody writes just now.
+		if err == nil && len(root) > 0 && os.IsNotExist(gone) && (strings.HasSuffix(folder, forTests) || os.IsNotExist(empty)) {
 			_ = os.RemoveAll(folder)
 		}
 	}

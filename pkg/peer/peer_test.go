@@ -200,7 +200,7 @@ func TestTheEndOfTheCallerEndsTheCall(t *testing.T) {
 		if _, _, err := call(left, client, "GET", "/v1/slow", ""); !errors.Is(err, context.Canceled) || !problem.Is(err, problem.ClientGone) {
 			t.Errorf("when the caller's client leaves: %v", err)
 		}
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("it takes %s", took)
 		}
 	})
@@ -314,7 +314,7 @@ func TestAModuleCallsWithItsOwnToken(t *testing.T) {
 
 func TestATokenIsRenewedInTime(t *testing.T) {
 	t.Parallel()
-	auth := &issuer{seconds: 1}
+	auth := &issuer{seconds: 3}
 	n := peer.New()
 	n.Here("auth", auth)
 	n.Here("things", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -325,7 +325,7 @@ func TestATokenIsRenewedInTime(t *testing.T) {
 	if n := auth.asked.Load(); n != 1 {
 		t.Errorf("three calls ask for %d tokens", n)
 	}
-	time.Sleep(950 * time.Millisecond) // a tenth of its life is left
+	time.Sleep(2850 * time.Millisecond) // less than a tenth of its life is left
 	_, _, _ = call(t.Context(), client, "GET", "/", "")
 	if n := auth.asked.Load(); n != 2 {
 		t.Errorf("an old token is renewed %d times", n-1)
@@ -343,7 +343,7 @@ func TestASlowIssuerHoldsNobodyLongerThanTheyHave(t *testing.T) {
 	began := time.Now()
 	for range 20 {
 		callers.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
 			if _, _, err := call(ctx, client, "GET", "/", ""); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("who waits for the issuer: %v", err)
@@ -351,12 +351,22 @@ func TestASlowIssuerHoldsNobodyLongerThanTheyHave(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("20 callers with 100 ms each wait %s, one after the other", took)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("20 callers with 500 ms each wait %s, one after the other", took)
 	}
-	close(auth.hold) // the first asked for all, and what it gets is there for the next
-	if _, _, err := call(t.Context(), client, "GET", "/", ""); err != nil || auth.asked.Load() != 1 {
-		t.Errorf("afterwards: %v, asked %d times", err, auth.asked.Load())
+	if n := auth.asked.Load(); n != 1 {
+		t.Errorf("20 callers ask for %d tokens", n)
+	}
+	close(auth.hold) // the first asked for all, and what it gets is there for those who come
+	var asked int32
+	for range 2 { // the first of them may come before it is put away
+		asked = auth.asked.Load()
+		if _, _, err := call(t.Context(), client, "GET", "/", ""); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	}
+	if n := auth.asked.Load(); n != asked || n > 2 {
+		t.Errorf("afterwards %d tokens were asked for", n)
 	}
 }
 

@@ -104,28 +104,28 @@ func TestAModuleThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 					c.how(w, r)
 				}
 			})
-			ask := func() error {
-				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			ask := func(patience time.Duration) error {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				_, _, err := call(ctx, client, "POST", "/v1/x", "")
 				return err
 			}
-			if err := ask(); err != nil {
+			if err := ask(10 * time.Second); err != nil {
 				t.Fatal(err)
 			}
 			away.Store(true)
 			for range 100 {
-				_ = ask()
+				_ = ask(50 * time.Millisecond)
 			}
 			// A slow machine may take longer than the rest, and then somebody looks whether it is back.
 			if got := arrived.Load(); got > 30 {
 				t.Errorf("%d of 101 calls arrive", got)
 			}
-			if err := ask(); !problem.Is(err, problem.Unavailable) {
+			if err := ask(50 * time.Millisecond); !problem.Is(err, problem.Unavailable) {
 				t.Errorf("it is answered %v", err)
 			}
 			away.Store(false)
-			for end := time.Now().Add(20 * time.Second); ask() != nil; time.Sleep(20 * time.Millisecond) {
+			for end := time.Now().Add(20 * time.Second); ask(time.Second) != nil; time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("it is back, and nobody calls it")
 				}
@@ -197,6 +197,8 @@ func TestASlowModuleTakesSoManyCallsAndNoMore(t *testing.T) {
 	resp, err := client.Get("http://others/v1/x")
 	if err != nil || resp.StatusCode != 200 {
 		t.Errorf("another module is answered %v", err)
+	}
+	for end := time.Now().Add(20 * time.Second); waiting.Load() < 64 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 	}
 	close(release)
 	calls.Wait()
