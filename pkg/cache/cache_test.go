@@ -178,14 +178,14 @@ func TestARedisThatRefusesCostsNothing(t *testing.T) {
 		wants(t, c, b.fill, 1, "one")
 		c.Drop(t.Context(), "k", 1)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Second {
 		t.Errorf("50 reads took %v with Redis away", took)
 	}
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
 	b.asked.Store(0)
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		wants(t, c, b.fill, 1, "one")
 		if server.Exists("books:1:k") {
 			n := b.asked.Load()
@@ -220,30 +220,21 @@ func TestARedisThatIsSilentCostsOneTimeoutASecond(t *testing.T) {
 	c, b := cache.New(client, "books:1", time.Minute), &book{version: 1, text: "one"}
 	began := time.Now()
 	wants(t, c, b.fill, 1, "one")
-	if took := time.Since(began); took > 2500*time.Millisecond { // without limits of ours it is some twelve seconds
+	if took := time.Since(began); took > 900*time.Millisecond {
 		t.Errorf("the first read took %v", took)
 	}
 	began = time.Now()
 	for range 100 {
 		wants(t, c, b.fill, 1, "one")
 	}
-	if took := time.Since(began); took > 5*time.Second { // half a minute, if each does
+	if took := time.Since(began); took > 200*time.Millisecond {
 		t.Errorf("the next 100 reads took %v: each of them waits for Redis", took)
 	}
-	for what, ask := range map[string]func() error{
-		"command": func() error { return client.Ping(t.Context()).Err() },
-		"pipeline": func() error {
-			_, err := client.Pipelined(t.Context(), func(p redis.Pipeliner) error { return p.Incr(t.Context(), "n").Err() })
-			return err
-		},
-	} {
-		err := ask()
-		for tries := 1; tries < 4 && !errors.Is(err, cache.ErrAway); tries++ { // a second may have passed: then one asks again
-			err = ask()
-		}
-		if !errors.Is(err, cache.ErrAway) {
-			t.Errorf("a %s is told %v", what, err)
-		}
+	if err := client.Ping(t.Context()).Err(); !errors.Is(err, cache.ErrAway) {
+		t.Errorf("a command is told %v", err)
+	}
+	if _, err := client.Pipelined(t.Context(), func(p redis.Pipeliner) error { return p.Incr(t.Context(), "n").Err() }); !errors.Is(err, cache.ErrAway) {
+		t.Errorf("a pipeline is told %v", err)
 	}
 	time.Sleep(1100 * time.Millisecond) // then one of many asks again
 	var waited atomic.Int64
@@ -258,8 +249,8 @@ func TestARedisThatIsSilentCostsOneTimeoutASecond(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := waited.Load(); n > 10 { // one, on a machine that does nothing else
-		t.Errorf("%d of 20 readers waited for a Redis that is known to be away", n)
+	if n := waited.Load(); n > 1 {
+		t.Errorf("%d of 20 readers waited for a Redis that is known to be away, want 1 at most", n)
 	}
 }
 

@@ -179,15 +179,22 @@ const (
 	askTimeout    = 5 * time.Second  // for a token to call it with
 )
 
-func (t *tokens) get(ctx context.Context) (token secret.Text, err error) {
+func (t *tokens) known() (token secret.Text, valid bool) {
 	t.mu.Lock()
-	token, valid := t.token, time.Now().Before(t.expires)
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	return t.token, time.Now().Before(t.expires)
+}
+
+func (t *tokens) get(ctx context.Context) (secret.Text, error) {
+	token, valid := t.known()
 	if valid {
 		return token, nil
 	}
 	// One asks for all who wait, and goes on when the first of them leaves.
 	asked := t.asking.DoChan("", func() (any, error) {
+		if token, valid := t.known(); valid { // it came since we looked
+			return token, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		defer cancel()
 		return t.ask(ctx)

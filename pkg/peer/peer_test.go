@@ -200,7 +200,7 @@ func TestTheEndOfTheCallerEndsTheCall(t *testing.T) {
 		if _, _, err := call(left, client, "GET", "/v1/slow", ""); !errors.Is(err, context.Canceled) || !problem.Is(err, problem.ClientGone) {
 			t.Errorf("when the caller's client leaves: %v", err)
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("it takes %s", took)
 		}
 	})
@@ -354,19 +354,9 @@ func TestASlowIssuerHoldsNobodyLongerThanTheyHave(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("20 callers with 500 ms each wait %s, one after the other", took)
 	}
-	if n := auth.asked.Load(); n != 1 {
-		t.Errorf("20 callers ask for %d tokens", n)
-	}
-	close(auth.hold) // the first asked for all, and what it gets is there for those who come
-	var asked int32
-	for range 2 { // the first of them may come before it is put away
-		asked = auth.asked.Load()
-		if _, _, err := call(t.Context(), client, "GET", "/", ""); err != nil {
-			t.Errorf("afterwards: %v", err)
-		}
-	}
-	if n := auth.asked.Load(); n != asked || n > 2 {
-		t.Errorf("afterwards %d tokens were asked for", n)
+	close(auth.hold) // the first asked for all, and what it gets is there for the next
+	if _, _, err := call(t.Context(), client, "GET", "/", ""); err != nil || auth.asked.Load() != 1 {
+		t.Errorf("afterwards: %v, asked %d times", err, auth.asked.Load())
 	}
 }
 

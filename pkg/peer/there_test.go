@@ -125,7 +125,7 @@ func TestAModuleThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 				t.Errorf("it is answered %v", err)
 			}
 			away.Store(false)
-			for end := time.Now().Add(20 * time.Second); ask(time.Second) != nil; time.Sleep(20 * time.Millisecond) {
+			for end := time.Now().Add(20 * time.Second); ask(50*time.Millisecond) != nil; time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("it is back, and nobody calls it")
 				}

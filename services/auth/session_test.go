@@ -119,7 +119,7 @@ func TestRefreshMatrix(t *testing.T) {
 	}{
 		{"the current one", `select $1::uuid`, false, 200, false},
 		{"one behind in time", `select $1::uuid`, true, 200, false},
-		{"one behind, after 20 s", `update auth.sessions set rotated_at = now() - interval '20 seconds' where identity_id = $1`, true, 200, false},
+		{"one behind, after 29 s", `update auth.sessions set rotated_at = now() - interval '29 seconds' where identity_id = $1`, true, 200, false},
 		{"one behind, after 31 s", `update auth.sessions set rotated_at = now() - interval '31 seconds' where identity_id = $1`, true, 400, true},
 		{"two behind", `update auth.sessions set counter = counter + 1 where identity_id = $1`, true, 400, true},
 		{"ahead, after a restore", `update auth.sessions set counter = 0 where identity_id = $1`, false, 400, true},
