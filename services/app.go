@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -62,6 +63,7 @@ type app struct {
 	network  *peer.Network
 	verifier *authn.Verifier
 	pools    map[string]*pgxpool.Pool
+	looks    map[string]*postgres.Alone // whether the database is well, however long the line for the pool is
 	redis    *redis.Client
 	queues   []*jobs.Queue
 	keys     map[string]keyed // of the modules that have some
@@ -71,10 +73,14 @@ type app struct {
 
 // newApp wires the named modules. It does no I/O: what is away is found by the health checks and the first requests.
 func newApp(ctx context.Context, c *config, log *slog.Logger, here []string) (*app, error) {
-	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, keys: map[string]keyed{}, console: secret.New(rand.Text())}
+	a := &app{config: c, log: log, here: here, network: peer.New(), pools: map[string]*pgxpool.Pool{}, looks: map[string]*postgres.Alone{}, keys: map[string]keyed{}, console: secret.New(rand.Text())}
 	var err error
 	for _, m := range here {
-		if a.pools[m], err = postgres.Open(ctx, m, c.databaseURLs[m].Reveal(), int32(c.databaseMaxConns)); err != nil {
+		url := c.databaseURLs[m].Reveal()
+		if a.pools[m], err = postgres.Open(ctx, m, url, int32(c.databaseMaxConns)); err == nil {
+			a.looks[m], err = postgres.NewAlone(url)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s_DATABASE_URL: %w", strings.ToUpper(m), err)
 		}
 	}
@@ -130,18 +136,11 @@ func (a *app) connect() error {
 	return nil
 }
 
-// answersWithin is the part of a request's time that an operation's answers may take before fewer are let in: a second of fifteen.
-const answersWithin = 15
-
 // mount makes the modules and adds their routes, each behind its contract.
 func (a *app) mount() error {
 	c := a.config
 	a.verifier = authn.NewVerifier(c.issuer, "http://auth/.well-known/jwks.json", a.network.Open())
 	guard := httpserver.Guard{Verifier: a.verifier}
-	var err error
-	if guard.Overload, err = httpserver.NewOverload(c.requestTimeout/answersWithin, c.databaseMaxConns); err != nil {
-		return err
-	}
 	if c.rateLimit > 0 {
 		guard.Limiter = ratelimit.New(c.rateLimit)
 	}
@@ -185,11 +184,13 @@ func (a *app) checks() []httpserver.Check {
 	var checks []httpserver.Check
 	for _, m := range a.here {
 		checks = append(checks, httpserver.Check{Name: "postgres " + m, Critical: true, Ask: func(ctx context.Context) error {
-			applied, err := migrations.Applied(ctx, a.pools[m], m)
-			if err == nil && applied < migrations.Version(m) {
-				err = fmt.Errorf("schema %s is at version %d, this program needs %d: run `groundwork migrate up`", m, applied, migrations.Version(m))
-			}
-			return err
+			return a.looks[m].Do(ctx, func(conn *pgx.Conn) error {
+				applied, err := migrations.Applied(ctx, conn, m)
+				if err == nil && applied < migrations.Version(m) {
+					err = fmt.Errorf("schema %s is at version %d, this program needs %d: run `groundwork migrate up`", m, applied, migrations.Version(m))
+				}
+				return err
+			})
 		}})
 		for _, callee := range modules[m].calls {
 			known := slices.ContainsFunc(checks, func(c httpserver.Check) bool { return c.Name == "peer "+callee })

@@ -221,7 +221,7 @@ func TestTheMetricsTellWhatIsWrong(t *testing.T) {
 		wants("nobody waits at the pool "+pool, is(0), "db_client_connection_pending_requests", label)
 	}
 	for _, m := range migrations.Modules() { // InstanceDown misses a module that no instance tells of
-		wants("the module "+m+" is there", func(n float64) bool { return n > 0 }, "http_server_limit", `module="`+m+`"`)
+		wants("the module "+m+" is there, and sends nobody away", is(0), "http_server_shed_total", `module="`+m+`"`)
 	}
 	wants("it is ready", is(1), "health_ready")
 

@@ -164,6 +164,9 @@ func (a *app) close() {
 	for _, p := range a.pools {
 		p.Close()
 	}
+	for _, l := range a.looks {
+		l.Close()
+	}
 	if a.redis != nil {
 		_ = a.redis.Close() // nothing is written there that matters
 	}

@@ -24,9 +24,16 @@ type Limits struct {
 	Batches int           // worked on at a time
 	After   time.Duration // a batch beside others begins when the youngest of them is older; until then calls rather wait and share one
 	Size    int           // calls in a batch
-	Waiting int           // calls that wait; the next ones get ErrFull
+	Waiting int           // calls that wait; the next ones get ErrFull, and so do those that would wait for too long
 	Time    time.Duration // for one batch, whatever becomes of its callers
 }
+
+const (
+	// longest is how long a call may have to wait until it is among those for the next batches: with more of them than these take nobody is done
+	// sooner, and everybody later.
+	longest = 500 * time.Millisecond
+	smooth  = 4 // batches that are averaged
+)
 
 // ErrFull says that too many calls wait already.
 var ErrFull = problem.Unavailable.New("overloaded", "Too many are waiting; send the same again in a moment.")
@@ -42,8 +49,9 @@ type Group[In, Out any] struct {
 	mu      sync.Mutex
 	waiting []*Call[In, Out]
 	working int
-	began   time.Time // the youngest batch
-	armed   bool      // somebody looks again when it has become old
+	began   time.Time     // the youngest batch
+	armed   bool          // somebody looks again when it has become old
+	took    time.Duration // a batch, on average of the last ones
 }
 
 // Call is one that waits, is worked on, or is done.
@@ -80,7 +88,9 @@ func (g *Group[In, Out]) Begin(ctx context.Context, in In) (*Call[In, Out], erro
 	c := &Call[In, Out]{in: in, span: trace.SpanContextFromContext(ctx), done: make(chan struct{})}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.waiting) == g.limits.Waiting {
+	later := len(g.waiting) / (g.limits.Batches * g.limits.Size) // than the next batches
+	takes := max(g.took, time.Since(g.began))                    // the latter when none comes to an end
+	if len(g.waiting) == g.limits.Waiting || time.Duration(later)*takes > longest {
 		g.refused.Add(ctx, 1, g.group)
 		return nil, ErrFull
 	}
@@ -175,6 +185,15 @@ func (g *Group[In, Out]) one(batch []*Call[In, Out]) (outs []Out, err error) {
 		defer span.End()
 	}
 	began := time.Now()
-	defer func() { g.batch(ctx, len(batch), time.Since(began)) }()
+	defer func() {
+		took := time.Since(began)
+		g.batch(ctx, len(batch), took)
+		g.mu.Lock()
+		if g.took == 0 {
+			g.took = took
+		}
+		g.took += (took - g.took) / smooth
+		g.mu.Unlock()
+	}()
 	return g.work(ctx, ins), nil
 }

@@ -132,6 +132,60 @@ func TestAFullGroupSaysSoAtOnce(t *testing.T) {
 	})
 }
 
+// Batches that are slow are filled, and nobody waits for more than the next ones, and one. A burst of many that are quick waits.
+func TestNobodyWaitsForLong(t *testing.T) {
+	for _, c := range []struct {
+		batch  time.Duration
+		calls  int           // at once
+		every  time.Duration // for 20 s
+		latest time.Duration
+		done   float64
+	}{
+		{800 * time.Millisecond, 8, 10 * time.Millisecond, 2100 * time.Millisecond, 0.9}, // five times what can be done
+		{800 * time.Millisecond, 1, 12 * time.Millisecond, 1600 * time.Millisecond, 0},   // half of it
+		{5 * time.Millisecond, 5000, 2 * time.Second, 250 * time.Millisecond, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			const while, places = 20 * time.Second, 2 * 64
+			g := gather.New("slow", gather.Limits{Batches: 2, Size: 64, Waiting: 10_000, Time: time.Minute}, func(_ context.Context, all []int) []int {
+				time.Sleep(c.batch)
+				return all
+			})
+			var mu sync.Mutex
+			done, refused, latest := 0, 0, time.Duration(0)
+			var all sync.WaitGroup
+			for began := time.Now(); time.Since(began) < while; time.Sleep(c.every) {
+				for range c.calls {
+					all.Go(func() {
+						came := time.Now()
+						_, err := g.Do(t.Context(), 1)
+						took := time.Since(came)
+						if came.Sub(began) < 2*c.batch && err == nil { // it is not known yet
+							took = 0
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						switch {
+						case err == nil:
+							done, latest = done+1, max(latest, took)
+						case errors.Is(err, gather.ErrFull) && took == 0:
+							refused++
+						default:
+							t.Errorf("%v after %s", err, took)
+						}
+					})
+				}
+			}
+			all.Wait()
+			best := places * while.Seconds() / c.batch.Seconds()
+			t.Logf("batches of %s: %d of %.0f done, the latest after %s, %d refused", c.batch, done, best, latest, refused)
+			if float64(done) < c.done*best || latest > c.latest || c.done == 0 && refused > 0 {
+				t.Error("which is not as promised")
+			}
+		})
+	}
+}
+
 func TestWhoLeavesUndoesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()

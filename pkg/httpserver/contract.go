@@ -38,9 +38,9 @@ type Limiter interface {
 // Guard stands between the router and a module's generated handlers.
 type Guard struct {
 	Verifier Verifier
-	Limiter  Limiter   // nil: no limit
-	Overload *Overload // nil: everybody is let in
-	Module   string    // whose contracts these are, in metrics
+	Limiter  Limiter // nil: no limit
+	AtOnce   int     // requests of an operation that are worked on at most; 0: 4096
+	Module   string  // whose contracts these are, in metrics
 }
 
 // Mount lets routes add a module's handlers to r, behind its contracts, one for each version: by the time a handler runs, the caller is
@@ -54,9 +54,10 @@ func (g Guard) Mount(r chi.Router, routes func(chi.Router), specs ...[]byte) err
 		}
 		maps.Copy(operations, more)
 	}
-	if g.Overload != nil {
-		for _, o := range operations {
-			o.load = g.Overload.watch(g.Module, o.route.Method, o.route.Path)
+	for _, o := range operations {
+		var err error
+		if o.door, err = newDoor(g.Module, o.route.Method, o.route.Path, g.AtOnce); err != nil {
+			return err
 		}
 	}
 	r.Group(func(r chi.Router) {
@@ -112,16 +113,11 @@ func (g Guard) guard(operations map[string]*operation, next http.Handler) http.H
 		if err == nil {
 			err = o.check(w, r)
 		}
-		var leave func(failed bool)
-		if err == nil {
-			leave, err = o.load.enter(r.Context())
-		}
 		if err != nil {
 			problem.Write(w, r, err)
 			return
 		}
-		defer func() { leave(info.Status == http.StatusServiceUnavailable) }()
-		next.ServeHTTP(w, r.WithContext(authn.With(r.Context(), caller)))
+		o.door.answer(w, r.WithContext(authn.With(r.Context(), caller)), next)
 	})
 }
 
@@ -164,7 +160,7 @@ type operation struct {
 	oauth      bool
 	stepUp     bool      // asks for a fresh proof
 	farewell   *farewell // nil: it stays
-	load       *load     // nil: everybody is let in
+	door       *door
 	parameters openapi3.Parameters
 	query      map[string]bool
 	bodies     map[string]*openapi3.Schema // by media type; nil: reads no body

@@ -1,4 +1,8 @@
 package postgres
 
-// SpanName is what a statement's span is called.
-var SpanName = spanName
+var (
+	// SpanName is what a statement's span is called.
+	SpanName = spanName
+	// OpenBy is Open with a way of its own to the server.
+	OpenBy = open
+)

@@ -28,12 +28,18 @@ const (
 	pingTimeout    = time.Second     // to see whether one that was idle for a while is still good
 )
 
+var errBadURL = errors.New("the database address cannot be read") // without its cause: that may hold the password
+
 // Open makes a pool of at most maxConns connections, of that name in the metrics. It does not wait for the server: a program starts, and says that it is not
 // ready, while its database is away. statement_timeout, lock_timeout and search_path are the login's own (see migrations).
 func Open(ctx context.Context, name, url string, maxConns int32) (*pgxpool.Pool, error) {
+	return open(ctx, name, url, maxConns, nil)
+}
+
+func open(ctx context.Context, name, url string, maxConns int32, dial pgconn.DialFunc) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("the database address cannot be read") // without err: it may hold the password
+		return nil, errBadURL
 	}
 	config.MaxConns = maxConns
 	config.MinIdleConns = min(2, maxConns)
@@ -41,7 +47,10 @@ func Open(ctx context.Context, name, url string, maxConns int32) (*pgxpool.Pool,
 	config.MaxConnLifetimeJitter = 5 * time.Minute
 	config.PingTimeout = pingTimeout
 	config.ConnConfig.ConnectTimeout = connectTimeout
-	measured, err := newTracer(name)
+	if dial != nil {
+		config.ConnConfig.DialFunc = dial
+	}
+	measured, err := newTracer(name, maxConns)
 	if err != nil {
 		return nil, fmt.Errorf("measure the pool: %w", err)
 	}
@@ -59,6 +68,64 @@ func Open(ctx context.Context, name, url string, maxConns int32) (*pgxpool.Pool,
 		return nil, fmt.Errorf("measure the pool: %w", err)
 	}
 	return pool, nil
+}
+
+// Alone is a connection that is nobody else's, for who is not to stand in a pool's line: it is made when it is asked for, and again when it was lost.
+type Alone struct {
+	config *pgx.ConnConfig
+	turn   chan *pgx.Conn // the connection, or nil
+}
+
+// NewAlone makes one. It does not wait for the server. A statement is one round trip, the first one, too.
+func NewAlone(url string) (*Alone, error) {
+	config, err := pgxpool.ParseConfig(url) // which knows the settings of a pool, too
+	if err != nil {
+		return nil, errBadURL
+	}
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	a := &Alone{config.ConnConfig, make(chan *pgx.Conn, 1)}
+	a.turn <- nil
+	return a, nil
+}
+
+// Do has f use it. A connection that takes longer to be made than there is time is there for the next one.
+func (a *Alone) Do(ctx context.Context, f func(conn *pgx.Conn) error) error {
+	var conn *pgx.Conn
+	select {
+	case conn = <-a.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if conn != nil && !conn.IsClosed() {
+		defer func() { a.turn <- conn }()
+		return f(conn)
+	}
+	made := make(chan error, 1)
+	go func() {
+		conn, err := pgx.ConnectConfig(context.WithoutCancel(ctx), a.config)
+		a.turn <- conn
+		made <- err
+	}()
+	select {
+	case err := <-made:
+		if err != nil {
+			return err
+		}
+		return a.Do(ctx, f)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends it.
+func (a *Alone) Close() {
+	if conn := <-a.turn; conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}
+	a.turn <- nil
 }
 
 // spanName says what a statement does and to what, without its values: "select identities".

@@ -304,3 +304,39 @@ func BenchmarkUUIDArray(b *testing.B) {
 		}
 	}
 }
+
+// A connection alone is not behind those who wait for a pool's, and one that is slow to be made, or lost, is made for the next one who asks.
+func TestAConnectionAlone(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t).OwnerURL
+	pool := open(t, address, 1)
+	alone, err := postgres.NewAlone(address + "&pool_max_conns=3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(alone.Close)
+	held, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	var first, second, third int
+	ask := func(ctx context.Context, pid *int) error {
+		return alone.Do(ctx, func(conn *pgx.Conn) error { return conn.QueryRow(ctx, "select pg_backend_pid()").Scan(pid) })
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := ask(gone, &first); !errors.Is(err, context.Canceled) {
+		t.Fatalf("who has no time: %v", err)
+	}
+	if err := errors.Join(ask(t.Context(), &first), ask(t.Context(), &second)); err != nil || first != second || first == 0 {
+		t.Fatalf("two connections, %d and %d: %v", first, second, err)
+	}
+	exec(t, held, "select pg_terminate_backend($1)", first)
+	if err := ask(t.Context(), &third); err == nil {
+		t.Fatal("the server has ended it, and nobody notices")
+	}
+	if err := ask(t.Context(), &third); err != nil || third == first {
+		t.Errorf("after it was lost: %v", err)
+	}
+}
