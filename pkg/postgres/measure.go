@@ -56,7 +56,8 @@ func (t *tracer) watch(name string, p *pgxpool.Pool) error {
 		return err
 	}
 	if _, err := otel.Meter(meter).RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		o.ObserveFloat64(turn, t.turns.long(p).Seconds(), t.name.(metric.ObserveOption))
+		long, _ := t.turns.long(p)
+		o.ObserveFloat64(turn, long.Seconds(), t.name.(metric.ObserveOption))
 		return nil
 	}, turn); err != nil {
 		return err

@@ -28,6 +28,7 @@ type turns struct {
 	mu   sync.Mutex
 	line list.List // since when each waits
 	held float64   // seconds that a connection is held, on average of the last ones
+	back time.Time // when the last one came back
 }
 
 const (
@@ -35,24 +36,29 @@ const (
 	takenAt = "taken at" // in a connection's data: when it was
 )
 
-// long is how long who comes now would wait.
-func (t *turns) long(pool *pgxpool.Pool) time.Duration {
+// long is how long who comes now would wait. stuck says that nobody knows, as none has come back while the first one in the line waits.
+func (t *turns) long(pool *pgxpool.Pool) (long time.Duration, stuck bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.line.Len() == 0 {
-		return 0
+		return 0, false
 	}
 	if now := pool.Stat(); now.AcquiredConns()+now.ConstructingConns() < now.MaxConns() { // they wait for an idle one to be looked at, or a new one
-		return 0
+		return 0, false
 	}
+	first := time.Since(t.line.Front().Value.(time.Time))
 	inLine := time.Duration(float64(t.line.Len()) * t.held / t.conns * float64(time.Second))
-	return max(inLine, time.Since(t.line.Front().Value.(time.Time))) // the latter when no connection comes back
+	patience := max(longestTurn, time.Duration(2*t.held*float64(time.Second)))
+	return max(first, inLine), min(first, time.Since(t.back)) > patience
 }
 
 // wait puts somebody into the line, or says that it is too long for a request for which nothing has been done yet.
 func (t *turns) wait(ctx context.Context, pool *pgxpool.Pool) (*list.Element, error) {
 	if !request.Begun(ctx) {
-		if long := t.long(pool); long > longestTurn {
+		switch long, stuck := t.long(pool); {
+		case stuck:
+			return nil, fmt.Errorf("no connection has come back for %s: %w", long, context.DeadlineExceeded)
+		case long > longestTurn:
 			return nil, problem.Unavailable.New("overloaded", "There is more to do than can be done; try again in a moment.").After(time.Second).
 				Because(fmt.Errorf("a connection would be free in %s", long))
 		}
@@ -78,6 +84,7 @@ func (t *turns) released(conn *pgx.Conn) {
 	if taken, ok := conn.PgConn().CustomData()[takenAt].(time.Time); ok {
 		held := time.Since(taken).Seconds()
 		t.mu.Lock()
+		t.back = time.Now()
 		if t.held == 0 {
 			t.held = held
 		}
