@@ -31,8 +31,9 @@ type Limits struct {
 const (
 	// longest is how long a call may have to wait until it is among those for the next batches: with more of them than these take nobody is done
 	// sooner, and everybody later.
-	longest = 500 * time.Millisecond
-	smooth  = 4 // batches that are averaged
+	longest   = 500 * time.Millisecond
+	smooth    = 4           // batches that are averaged
+	forgotten = time.Minute // in which none began, and how long they took says nothing any more
 )
 
 // ErrFull says that too many calls wait already.
@@ -105,6 +106,9 @@ func (g *Group[In, Out]) start() {
 	switch {
 	case len(g.waiting) == 0 || g.working == g.limits.Batches:
 	case g.working == 0 || age >= g.limits.After:
+		if age > forgotten {
+			g.took = 0
+		}
 		g.working++
 		g.began = time.Now()
 		go g.run()

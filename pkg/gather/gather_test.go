@@ -186,6 +186,33 @@ func TestNobodyWaitsForLong(t *testing.T) {
 	}
 }
 
+// What was slow a while ago says nothing about a burst of quick ones.
+func TestABurstAfterSomethingSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		takes := 5 * time.Second
+		g := gather.New("slow once", gather.Limits{Batches: 2, Size: 64, Waiting: 10_000, Time: time.Minute}, func(_ context.Context, all []int) []int {
+			time.Sleep(takes)
+			return all
+		})
+		for range 5 {
+			if _, err := g.Do(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		takes = time.Millisecond
+		time.Sleep(time.Hour)
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				if _, err := g.Do(t.Context(), 1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
 func TestWhoLeavesUndoesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()

@@ -28,12 +28,16 @@ type turns struct {
 	mu   sync.Mutex
 	line list.List // since when each waits
 	held float64   // seconds that a connection is held, on average of the last ones
+	seen int       // of which there are so many
 	back time.Time // when the last one came back
 }
 
 const (
-	smooth  = 16         // holds that are averaged
-	takenAt = "taken at" // in a connection's data: when it was
+	smooth    = 16               // holds that are averaged,
+	outlier   = 4                // each as so many times as long as the others at most, if it is longer than longestTurn
+	leastSeen = 8                // before anything is made of them
+	forgotten = 10 * time.Second // in which none came back, and how long they were held says nothing any more; and what is held for longer is by a job
+	takenAt   = "taken at"       // in a connection's data: when it was
 )
 
 // long is how long who comes now would wait. stuck says that nobody knows, as none has come back while the first one in the line waits.
@@ -48,6 +52,9 @@ func (t *turns) long(pool *pgxpool.Pool) (long time.Duration, stuck bool) {
 	}
 	first := time.Since(t.line.Front().Value.(time.Time))
 	inLine := time.Duration(float64(t.line.Len()) * t.held / t.conns * float64(time.Second))
+	if t.seen < leastSeen || time.Since(t.back) > forgotten {
+		inLine = 0
+	}
 	patience := max(longestTurn, time.Duration(2*t.held*float64(time.Second)))
 	return max(first, inLine), min(first, time.Since(t.back)) > patience
 }
@@ -82,14 +89,17 @@ func (t *turns) end(ctx context.Context, place *list.Element, conn *pgx.Conn) {
 // released is when a connection comes back.
 func (t *turns) released(conn *pgx.Conn) {
 	if taken, ok := conn.PgConn().CustomData()[takenAt].(time.Time); ok {
-		held := time.Since(taken).Seconds()
+		held := time.Since(taken)
 		t.mu.Lock()
-		t.back = time.Now()
-		if t.held == 0 {
-			t.held = held
+		defer t.mu.Unlock()
+		if time.Since(t.back) > forgotten {
+			t.held, t.seen = 0, 0
 		}
-		t.held += (held - t.held) / smooth
-		t.mu.Unlock()
+		t.back = time.Now()
+		if held < forgotten {
+			t.seen = min(t.seen+1, smooth)
+			t.held += (min(held.Seconds(), max(longestTurn.Seconds(), outlier*t.held)) - t.held) / float64(t.seen)
+		}
 	}
 }
 

@@ -221,6 +221,36 @@ func TestADatabaseThatBecomesSlow(t *testing.T) {
 	}
 }
 
+// What was slow a while ago, or is so once, says nothing about a burst of quick ones.
+func TestABurstAfterSomethingSlow(t *testing.T) {
+	t.Parallel()
+	burst := func(t *testing.T, pool *pgxpool.Pool, many int) {
+		var all sync.WaitGroup
+		for range many {
+			all.Go(func() {
+				if _, err := pool.Exec(request.Unbegun(t.Context()), "5ms"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	still(t, func(t *testing.T, _ *server, pool *pgxpool.Pool) {
+		burst(t, pool, 100)
+		if _, err := pool.Exec(t.Context(), "1m"); err != nil { // a job
+			t.Fatal(err)
+		}
+		burst(t, pool, 100)
+	})
+	still(t, func(t *testing.T, s *server, pool *pgxpool.Pool) {
+		s.slower.Store(400)
+		offer(t, pool, []kind{{[]time.Duration{5 * ms}, 100}}, 10, 20*time.Second)
+		s.slower.Store(1)
+		time.Sleep(time.Hour)
+		burst(t, pool, 300)
+	})
+}
+
 // A burst of quick ones, or of as many as there are connections, waits.
 func TestABurstIsNotSentAway(t *testing.T) {
 	t.Parallel()
