@@ -96,6 +96,8 @@ func complaint(err error) string {
 	return err.Error()
 }
 
+const besides = 2 // connections of a module: readiness has one, and so has what listens for jobs
+
 func (a *app) examineDatabase(ctx context.Context, module string) (found []diagnosis) {
 	setting := strings.ToUpper(module) + "_DATABASE_URL"
 	say := func(about, wrong, remedy string, grave bool) {
@@ -127,7 +129,7 @@ func (a *app) examineDatabase(ctx context.Context, module string) (found []diagn
 	if apart := time.Since(s.Now).Abs(); apart > clocksApart {
 		say("clock", fmt.Sprintf("is %s from this machine's", apart.Round(time.Millisecond)), "let NTP set both", true)
 	}
-	if most := (a.config.databaseMaxConns + 1) * len(a.here); most > s.MaxConnections {
+	if most := (a.config.databaseMaxConns + besides) * len(a.here); most > s.MaxConnections {
 		say("connections", fmt.Sprintf("this process may want %d, and the server has %d for all", most, s.MaxConnections), "lower DATABASE_MAX_CONNS", true)
 	}
 	if k := a.keys[module]; k != nil {

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/groundwork/pkg/problem"
+	"example.com/groundwork/pkg/request"
 )
 
 // Limits bound a Group.
@@ -24,7 +25,7 @@ type Limits struct {
 	Batches int           // worked on at a time
 	After   time.Duration // a batch beside others begins when the youngest of them is older; until then calls rather wait and share one
 	Size    int           // calls in a batch
-	Waiting int           // calls that wait; the next ones get ErrFull, and so do those that would wait for too long
+	Waiting int           // calls that wait; the next ones get ErrFull
 	Time    time.Duration // for one batch, whatever becomes of its callers
 }
 
@@ -36,7 +37,7 @@ const (
 	forgotten = time.Minute // in which none began, and how long they took says nothing any more
 )
 
-// ErrFull says that too many calls wait already.
+// ErrFull says that too many calls wait already: as many as may, or, to a request for which nothing has been done yet, so many that it would take too long.
 var ErrFull = problem.Unavailable.New("overloaded", "Too many are waiting; send the same again in a moment.")
 
 // Group gathers calls. Its work gets a batch and returns what becomes of each call in it, in the same order.
@@ -89,15 +90,20 @@ func (g *Group[In, Out]) Begin(ctx context.Context, in In) (*Call[In, Out], erro
 	c := &Call[In, Out]{in: in, span: trace.SpanContextFromContext(ctx), done: make(chan struct{})}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	later := len(g.waiting) / (g.limits.Batches * g.limits.Size) // than the next batches
-	takes := max(g.took, time.Since(g.began))                    // the latter when none comes to an end
-	if len(g.waiting) == g.limits.Waiting || time.Duration(later)*takes > longest {
+	if len(g.waiting) == g.limits.Waiting || !request.Begun(ctx) && g.turn() > longest {
 		g.refused.Add(ctx, 1, g.group)
 		return nil, ErrFull
 	}
 	g.waiting = append(g.waiting, c)
 	g.start()
 	return c, nil
+}
+
+// turn is how long a call that comes now would wait until it is among those for the next batches. The lock is held.
+func (g *Group[In, Out]) turn() time.Duration {
+	before := len(g.waiting) / (g.limits.Batches * g.limits.Size)
+	takes := max(g.took, time.Since(g.began)) // the latter when none comes to an end
+	return time.Duration(before) * takes
 }
 
 // start begins a batch for what waits if it is time for one, or sees to it that somebody looks again when it is. The lock is held.

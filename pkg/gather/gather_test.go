@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/groundwork/pkg/gather"
+	"example.com/groundwork/pkg/request"
 )
 
 // gate is a group whose batches stay until they are let through. It answers each number with its double.
@@ -158,7 +159,7 @@ func TestNobodyWaitsForLong(t *testing.T) {
 				for range c.calls {
 					all.Go(func() {
 						came := time.Now()
-						_, err := g.Do(t.Context(), 1)
+						_, err := g.Do(request.Unbegun(t.Context()), 1)
 						took := time.Since(came)
 						if came.Sub(began) < 2*c.batch && err == nil { // it is not known yet
 							took = 0
@@ -186,6 +187,45 @@ func TestNobodyWaitsForLong(t *testing.T) {
 	}
 }
 
+// Batches that become slow are found out by the first of them, and when they are quick again, too.
+func TestBatchesThatBecomeSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		slow := func() bool { at := time.Since(began); return at >= 5*time.Second && at < 20*time.Second }
+		g := gather.New("at times slow", gather.Limits{Batches: 2, Size: 64, Waiting: 10_000, Time: time.Minute}, func(_ context.Context, all []int) []int {
+			takes := 5 * time.Millisecond
+			if slow() {
+				takes = 2 * time.Second
+			}
+			time.Sleep(takes)
+			return all
+		})
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		refused, latest := map[bool]int{}, time.Duration(0)
+		for time.Since(began) < 40*time.Second {
+			for range 10 { // 500 a second: more than half of what can be done while it is quick, eight times as much as while it is slow
+				all.Go(func() {
+					came := time.Now()
+					_, err := g.Do(request.Unbegun(t.Context()), 1)
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						refused[came.Sub(began) > 5*time.Second && came.Sub(began) < 22*time.Second]++
+					}
+					latest = max(latest, time.Since(came))
+				})
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		all.Wait()
+		t.Logf("%d refused while it is slow, %d else, the latest after %s", refused[true], refused[false], latest)
+		if refused[false] > 0 || refused[true] < 5000 || latest > 8*time.Second {
+			t.Error("which is not as promised")
+		}
+	})
+}
+
 // What was slow a while ago says nothing about a burst of quick ones.
 func TestABurstAfterSomethingSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -204,10 +244,47 @@ func TestABurstAfterSomethingSlow(t *testing.T) {
 		var all sync.WaitGroup
 		for range 1000 {
 			all.Go(func() {
-				if _, err := g.Do(t.Context(), 1); err != nil {
+				if _, err := g.Do(request.Unbegun(t.Context()), 1); err != nil {
 					t.Error(err)
 				}
 			})
+		}
+		all.Wait()
+	})
+}
+
+// A request for which something was done, and what is no request, waits for as long as it takes.
+func TestWhoHasBegunIsNotRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gather.New("slow", gather.Limits{Batches: 1, Size: 4, Waiting: 20, Time: time.Minute}, func(_ context.Context, all []int) []int {
+			time.Sleep(time.Second)
+			return all
+		})
+		begun := request.Unbegun(t.Context())
+		request.Begin(begun)
+		var all sync.WaitGroup
+		for n := range 1 + 20 {
+			ctx := begun
+			if n%2 == 0 {
+				ctx = t.Context()
+			}
+			all.Go(func() {
+				if _, err := g.Do(ctx, 1); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			if n == 0 {
+				time.Sleep(600 * time.Millisecond)
+			}
+			if n == 4 {
+				if _, err := g.Do(request.Unbegun(t.Context()), 1); !errors.Is(err, gather.ErrFull) {
+					t.Errorf("one that has not begun: %v", err)
+				}
+			}
+		}
+		if _, err := g.Do(begun, 1); !errors.Is(err, gather.ErrFull) {
+			t.Errorf("one more than may wait: %v", err)
 		}
 		all.Wait()
 	})

@@ -25,7 +25,7 @@ func newMeasured(name string, limit int, waiting func() int) *measured {
 		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256))
 	duration, err2 := m.Float64Histogram("batch.duration", metric.WithUnit("s"), metric.WithDescription("Duration of batches."),
 		metric.WithExplicitBucketBoundaries(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
-	refused, err3 := m.Int64Counter("batch.refused", metric.WithUnit("{call}"), metric.WithDescription("Calls that were refused, as too many waited already."))
+	refused, err3 := m.Int64Counter("batch.refused", metric.WithUnit("{call}"), metric.WithDescription("Calls that were refused, as too many waited already, or too many for how long a batch takes."))
 	depth, err4 := m.Int64ObservableGauge("batch.waiting", metric.WithUnit("{call}"), metric.WithDescription("Calls that wait for a batch."))
 	most, err5 := m.Int64ObservableGauge("batch.waiting.max", metric.WithUnit("{call}"), metric.WithDescription("How many may wait."))
 	g := &measured{metric.WithAttributeSet(attribute.NewSet(attribute.String("group", name))), size, duration, refused}

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"example.com/groundwork/pkg/authn"
 	"example.com/groundwork/pkg/problem"
 	"example.com/groundwork/pkg/request"
 )
@@ -52,5 +53,9 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, next http.Handler)
 		problem.Write(w, r, problem.Unavailable.New("overloaded", "There is more to do than can be done; try again in a moment.").After(time.Second))
 		return
 	}
-	next.ServeHTTP(w, r.WithContext(request.Unbegun(r.Context())))
+	ctx := r.Context()
+	if authn.From(ctx).Kind() != "module" { // which asks for somebody whose request has begun, or for a job
+		ctx = request.Unbegun(ctx)
+	}
+	next.ServeHTTP(w, r.WithContext(ctx))
 }

@@ -5,4 +5,6 @@ var (
 	SpanName = spanName
 	// OpenBy is Open with a way of its own to the server.
 	OpenBy = open
+	// NewAloneBy is NewAlone with a way of its own to the server.
+	NewAloneBy = newAlone
 )

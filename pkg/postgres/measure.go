@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -33,7 +34,7 @@ func newTracer(name string, conns int32) (*tracer, error) {
 		Tracer: otelpgx.NewTracer(otelpgx.WithSpanNameFunc(spanName), otelpgx.WithDisableConnectionDetailsInAttributes(),
 			otelpgx.WithMeterAttributes(attribute.String("module", name))),
 		name:  telemetry.PoolAttributes("postgresql", name),
-		turns: turns{conns: float64(conns)},
+		turns: turns{conns: float64(conns), taken: map[*pgx.Conn]time.Time{}},
 	}
 	var err, err2 error
 	t.wait, err = otel.Meter(meter).Float64Histogram("db.client.connection.wait_time", metric.WithUnit("s"),
@@ -56,8 +57,7 @@ func (t *tracer) watch(name string, p *pgxpool.Pool) error {
 		return err
 	}
 	if _, err := otel.Meter(meter).RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		long, _ := t.turns.long(p)
-		o.ObserveFloat64(turn, long.Seconds(), t.name.(metric.ObserveOption))
+		o.ObserveFloat64(turn, t.turns.now(p).Seconds(), t.name.(metric.ObserveOption))
 		return nil
 	}, turn); err != nil {
 		return err
@@ -90,13 +90,23 @@ func (t *tracer) TraceAcquireStart(ctx context.Context, pool *pgxpool.Pool, _ pg
 	return context.WithValue(ctx, waitingKey{}, waiting{time.Now(), cancel, place})
 }
 
+// turn is when it is somebody's turn: they have a connection that is looked at, or may make one.
+func (t *tracer) turn(ctx context.Context) {
+	if w, ok := ctx.Value(waitingKey{}).(waiting); ok { // else the pool makes one to have some
+		t.turns.leave(w.place)
+	}
+}
+
 // TraceAcquireEnd measures it. One that came to nothing counts as well: it is the longest.
 func (t *tracer) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, end pgxpool.TraceAcquireEndData) {
 	if _, is := ctx.(sentAway); is {
 		return
 	}
 	w := ctx.Value(waitingKey{}).(waiting)
-	t.turns.end(ctx, w.place, end.Conn)
+	t.turns.leave(w.place)
+	if end.Conn != nil {
+		t.turns.take(ctx, end.Conn)
+	}
 	t.wait.Record(ctx, time.Since(w.began).Seconds(), t.name.(metric.RecordOption))
 	if end.Err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		t.timeouts.Add(ctx, 1, t.name)
@@ -106,5 +116,5 @@ func (t *tracer) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, end pgxpo
 
 // TraceRelease is when a connection comes back.
 func (t *tracer) TraceRelease(_ *pgxpool.Pool, end pgxpool.TraceReleaseData) {
-	t.turns.released(end.Conn)
+	t.turns.release(end.Conn)
 }

@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,9 @@ type DB interface {
 const (
 	acquireTimeout = 2 * time.Second // for a connection: a caller who waits longer for a free one is better told to come back
 	connectTimeout = 3 * time.Second // to make one
-	pingTimeout    = time.Second     // to see whether one that was idle for a while is still good
+	maxLifetime    = 30 * time.Minute
+	pingTimeout    = time.Second // to see whether one that was idle for a while is still good,
+	idleUnseen     = time.Second // which is longer than this
 )
 
 var errBadURL = errors.New("the database address cannot be read") // without its cause: that may hold the password
@@ -43,7 +46,7 @@ func open(ctx context.Context, name, url string, maxConns int32, dial pgconn.Dia
 	}
 	config.MaxConns = maxConns
 	config.MinIdleConns = min(2, maxConns)
-	config.MaxConnLifetime = 30 * time.Minute
+	config.MaxConnLifetime = maxLifetime
 	config.MaxConnLifetimeJitter = 5 * time.Minute
 	config.PingTimeout = pingTimeout
 	config.ConnConfig.ConnectTimeout = connectTimeout
@@ -55,6 +58,11 @@ func open(ctx context.Context, name, url string, maxConns int32, dial pgconn.Dia
 		return nil, fmt.Errorf("measure the pool: %w", err)
 	}
 	config.ConnConfig.Tracer = measured
+	config.BeforeConnect = func(ctx context.Context, _ *pgx.ConnConfig) error { measured.turn(ctx); return nil }
+	config.ShouldPing = func(ctx context.Context, p pgxpool.ShouldPingParams) bool {
+		measured.turn(ctx)
+		return p.IdleDuration > idleUnseen
+	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		pgxuuid.Register(conn.TypeMap()) // without it every UUID goes through reflection
 		return nil
@@ -74,36 +82,44 @@ func open(ctx context.Context, name, url string, maxConns int32, dial pgconn.Dia
 type Alone struct {
 	config *pgx.ConnConfig
 	turn   chan *pgx.Conn // the connection, or nil
+	until  time.Time      // it is made again
 }
 
 // NewAlone makes one. It does not wait for the server. A statement is one round trip, the first one, too.
-func NewAlone(url string) (*Alone, error) {
+func NewAlone(url string) (*Alone, error) { return newAlone(url, nil) }
+
+func newAlone(url string, dial pgconn.DialFunc) (*Alone, error) {
 	config, err := pgxpool.ParseConfig(url) // which knows the settings of a pool, too
 	if err != nil {
 		return nil, errBadURL
 	}
 	config.ConnConfig.ConnectTimeout = connectTimeout
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
-	a := &Alone{config.ConnConfig, make(chan *pgx.Conn, 1)}
+	if dial != nil {
+		config.ConnConfig.DialFunc = dial
+	}
+	a := &Alone{config: config.ConnConfig, turn: make(chan *pgx.Conn, 1)}
 	a.turn <- nil
 	return a, nil
 }
 
-// Do has f use it. A connection that takes longer to be made than there is time is there for the next one.
+// Do has f use it, once more when it turns out to be lost. One that takes longer to be made than there is time is there for the next who asks.
 func (a *Alone) Do(ctx context.Context, f func(conn *pgx.Conn) error) error {
-	var conn *pgx.Conn
-	select {
-	case conn = <-a.turn:
-	case <-ctx.Done():
-		return ctx.Err()
+	conn, err := a.take(ctx)
+	if err != nil {
+		return err
 	}
-	if conn != nil && !conn.IsClosed() {
-		defer func() { a.turn <- conn }()
-		return f(conn)
+	if conn != nil {
+		err := f(conn)
+		if !conn.IsClosed() || ctx.Err() != nil {
+			a.turn <- conn
+			return err
+		}
 	}
 	made := make(chan error, 1)
 	go func() {
 		conn, err := pgx.ConnectConfig(context.WithoutCancel(ctx), a.config)
+		a.until = time.Now().Add(maxLifetime)
 		a.turn <- conn
 		made <- err
 	}()
@@ -112,20 +128,39 @@ func (a *Alone) Do(ctx context.Context, f func(conn *pgx.Conn) error) error {
 		if err != nil {
 			return err
 		}
-		return a.Do(ctx, f)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if conn, err = a.take(ctx); err != nil || conn == nil {
+		return cmp.Or(err, errLost)
+	}
+	defer func() { a.turn <- conn }()
+	return f(conn)
 }
 
-// Close ends it.
+var errLost = errors.New("the connection was lost")
+
+// take waits for the connection, which is nil when there is none that is good. Whoever takes it gives it back.
+func (a *Alone) take(ctx context.Context) (*pgx.Conn, error) {
+	select {
+	case conn := <-a.turn:
+		if conn != nil && (conn.IsClosed() || time.Now().After(a.until)) {
+			go func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+			return nil, nil
+		}
+		return conn, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Close ends it, when nobody uses it any more.
 func (a *Alone) Close() {
 	if conn := <-a.turn; conn != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		defer cancel()
 		_ = conn.Close(ctx)
 	}
-	a.turn <- nil
 }
 
 // spanName says what a statement does and to what, without its values: "select identities".

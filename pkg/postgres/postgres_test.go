@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -305,7 +306,7 @@ func BenchmarkUUIDArray(b *testing.B) {
 	}
 }
 
-// A connection alone is not behind those who wait for a pool's, and one that is slow to be made, or lost, is made for the next one who asks.
+// A connection alone is not behind those who wait for a pool's, and nobody notices when it was lost.
 func TestAConnectionAlone(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t).OwnerURL
@@ -314,7 +315,6 @@ func TestAConnectionAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(alone.Close)
 	held, err := pool.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -324,19 +324,65 @@ func TestAConnectionAlone(t *testing.T) {
 	ask := func(ctx context.Context, pid *int) error {
 		return alone.Do(ctx, func(conn *pgx.Conn) error { return conn.QueryRow(ctx, "select pg_backend_pid()").Scan(pid) })
 	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := ask(gone, &first); !errors.Is(err, context.Canceled) {
-		t.Fatalf("who has no time: %v", err)
-	}
 	if err := errors.Join(ask(t.Context(), &first), ask(t.Context(), &second)); err != nil || first != second || first == 0 {
 		t.Fatalf("two connections, %d and %d: %v", first, second, err)
 	}
 	exec(t, held, "select pg_terminate_backend($1)", first)
-	if err := ask(t.Context(), &third); err == nil {
-		t.Fatal("the server has ended it, and nobody notices")
-	}
 	if err := ask(t.Context(), &third); err != nil || third == first {
 		t.Errorf("after it was lost: %v", err)
 	}
+	alone.Close()
+	gone, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := ask(gone, &third); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+// Who asks has their own time: a connection that takes longer to be made is there for the next one, and nobody waits for whoever uses it.
+func TestAConnectionAloneThatIsSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		s.slower.Store(1)
+		s.dials.Store(int64(time.Second))
+		alone, err := postgres.NewAloneBy("postgres://user@127.0.0.1/db?sslmode=disable", s.dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer alone.Close()
+		ask := func(works time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			return alone.Do(ctx, func(conn *pgx.Conn) error {
+				_, err := conn.Exec(context.WithoutCancel(ctx), works.String())
+				return err
+			})
+		}
+		takes := func(what string, want time.Duration, fails bool, works time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if err := ask(works); time.Since(began) != want || (err != nil) != fails {
+				t.Errorf("%s: %v after %s", what, err, time.Since(began))
+			}
+		}
+		takes("the first one", 500*time.Millisecond, true, 0)
+		time.Sleep(600 * time.Millisecond)
+		takes("the next one", 100*time.Millisecond, false, 100*time.Millisecond)
+		go takes("one who takes long", 3*time.Second, false, 3*time.Second)
+		synctest.Wait()
+		takes("beside it", 500*time.Millisecond, true, 0)
+		time.Sleep(3 * time.Second)
+		takes("after it", 0, false, 0)
+		if n := s.made.Load(); n != 1 {
+			t.Errorf("%d connections were made", n)
+		}
+		time.Sleep(31 * time.Minute)
+		takes("when it is old", 500*time.Millisecond, true, 0)
+		time.Sleep(600 * time.Millisecond)
+		takes("the new one", 0, false, 0)
+		if n := s.made.Load(); n != 2 {
+			t.Errorf("%d connections were made, and the first is old", n)
+		}
+	})
 }

@@ -25,82 +25,119 @@ const longestTurn = 500 * time.Millisecond
 type turns struct {
 	conns float64
 
-	mu   sync.Mutex
-	line list.List // since when each waits
-	held float64   // seconds that a connection is held, on average of the last ones
-	seen int       // of which there are so many
-	back time.Time // when the last one came back
+	mu    sync.Mutex
+	line  list.List               // since when each waits
+	taken map[*pgx.Conn]time.Time // since when each is held
+	held  float64                 // seconds for which one was held, on average of the last ones that came back
+	seen  int                     // of which there are so many
+	back  time.Time               // when the last one came back,
+	free  time.Time               // and when somebody came who found one free
 }
 
 const (
-	smooth    = 16               // holds that are averaged,
-	outlier   = 4                // each as so many times as long as the others at most, if it is longer than longestTurn
+	smooth    = 64               // holds that are averaged
 	leastSeen = 8                // before anything is made of them
 	forgotten = 10 * time.Second // in which none came back, and how long they were held says nothing any more; and what is held for longer is by a job
-	takenAt   = "taken at"       // in a connection's data: when it was
 )
 
-// long is how long who comes now would wait. stuck says that nobody knows, as none has come back while the first one in the line waits.
-func (t *turns) long(pool *pgxpool.Pool) (long time.Duration, stuck bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// long is how long who comes now would wait. The lock is held, and no connection is free.
+func (t *turns) long() time.Duration {
 	if t.line.Len() == 0 {
-		return 0, false
-	}
-	if now := pool.Stat(); now.AcquiredConns()+now.ConstructingConns() < now.MaxConns() { // they wait for an idle one to be looked at, or a new one
-		return 0, false
+		return 0
 	}
 	first := time.Since(t.line.Front().Value.(time.Time))
-	inLine := time.Duration(float64(t.line.Len()) * t.held / t.conns * float64(time.Second))
 	if t.seen < leastSeen || time.Since(t.back) > forgotten {
-		inLine = 0
+		return first
 	}
-	patience := max(longestTurn, time.Duration(2*t.held*float64(time.Second)))
-	return max(first, inLine), min(first, time.Since(t.back)) > patience
+	running := 0.0 // those that are held count as well, or who holds one for long would be known too late
+	for conn, since := range t.taken {
+		switch age := time.Since(since); {
+		case age < forgotten:
+			running += age.Seconds()
+		case age > maxLifetime: // whoever took it keeps it
+			delete(t.taken, conn)
+		}
+	}
+	held := t.held + running/float64(t.seen)
+	return max(first, seconds(float64(t.line.Len())*held/t.conns))
+}
+
+// stuck reports that for longer than anybody waits nobody found a connection free, and none came back: the database is not there. The lock is held.
+func (t *turns) stuck() bool {
+	return min(time.Since(t.back), time.Since(t.free)) > max(acquireTimeout, seconds(3*t.held))
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// full reports that no connection is free, and that none may be made.
+func full(pool *pgxpool.Pool) bool {
+	now := pool.Stat()
+	return now.AcquiredConns()+now.ConstructingConns() >= now.MaxConns()
 }
 
 // wait puts somebody into the line, or says that it is too long for a request for which nothing has been done yet.
-func (t *turns) wait(ctx context.Context, pool *pgxpool.Pool) (*list.Element, error) {
-	if !request.Begun(ctx) {
-		switch long, stuck := t.long(pool); {
-		case stuck:
-			return nil, fmt.Errorf("no connection has come back for %s: %w", long, context.DeadlineExceeded)
-		case long > longestTurn:
+func (t *turns) wait(ctx context.Context, pool *pgxpool.Pool) (place *list.Element, err error) {
+	full := full(pool)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !full:
+		t.free = time.Now()
+	case request.Begun(ctx):
+	case t.stuck():
+		return nil, fmt.Errorf("no connection comes back: %w", context.DeadlineExceeded)
+	default:
+		if long := t.long(); long > longestTurn {
 			return nil, problem.Unavailable.New("overloaded", "There is more to do than can be done; try again in a moment.").After(time.Second).
 				Because(fmt.Errorf("a connection would be free in %s", long))
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	return t.line.PushBack(time.Now()), nil
 }
 
-// end is when somebody has a connection, or gives up without one.
-func (t *turns) end(ctx context.Context, place *list.Element, conn *pgx.Conn) {
+// leave takes somebody out of the line, if they are in it still: it is their turn, or they give up.
+func (t *turns) leave(place *list.Element) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.line.Remove(place)
-	t.mu.Unlock()
-	if conn != nil {
-		request.Begin(ctx)
-		conn.PgConn().CustomData()[takenAt] = time.Now()
+}
+
+// take is when somebody has a connection.
+func (t *turns) take(ctx context.Context, conn *pgx.Conn) {
+	request.Begin(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.taken[conn] = time.Now()
+}
+
+// release is when it comes back. One that was closed does not: whoever had it has given up.
+func (t *turns) release(conn *pgx.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	since, ok := t.taken[conn]
+	delete(t.taken, conn)
+	if !ok || conn.IsClosed() {
+		return
+	}
+	now := time.Now()
+	if now.Sub(t.back) > forgotten {
+		t.held, t.seen = 0, 0
+	}
+	t.back = now
+	if held := now.Sub(since); held < forgotten {
+		t.seen = min(t.seen+1, smooth)
+		t.held += (held.Seconds() - t.held) / float64(t.seen)
 	}
 }
 
-// released is when a connection comes back.
-func (t *turns) released(conn *pgx.Conn) {
-	if taken, ok := conn.PgConn().CustomData()[takenAt].(time.Time); ok {
-		held := time.Since(taken)
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if time.Since(t.back) > forgotten {
-			t.held, t.seen = 0, 0
-		}
-		t.back = time.Now()
-		if held < forgotten {
-			t.seen = min(t.seen+1, smooth)
-			t.held += (min(held.Seconds(), max(longestTurn.Seconds(), outlier*t.held)) - t.held) / float64(t.seen)
-		}
+// now is how long who comes now would wait.
+func (t *turns) now(pool *pgxpool.Pool) time.Duration {
+	if !full(pool) {
+		return 0
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.long()
 }
 
 // waiting is how many wait.
