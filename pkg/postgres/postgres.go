@@ -3,7 +3,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,10 +130,13 @@ func (a *Alone) Do(ctx context.Context, f func(conn *pgx.Conn) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if conn, err = a.take(ctx); err != nil || conn == nil {
-		return cmp.Or(err, errLost)
+	if conn, err = a.take(ctx); err != nil {
+		return err
 	}
 	defer func() { a.turn <- conn }()
+	if conn == nil { // somebody was quicker, and lost it
+		return errLost
+	}
 	return f(conn)
 }
 

@@ -386,3 +386,36 @@ func TestAConnectionAloneThatIsSlow(t *testing.T) {
 		}
 	})
 }
+
+// One that was made for somebody, and lost by who was quicker, is made for the next.
+func TestAConnectionAloneThatAnotherLoses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		s.dials.Store(int64(time.Second))
+		alone, err := postgres.NewAloneBy("postgres://user@127.0.0.1/db?sslmode=disable", s.dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer alone.Close()
+		first := make(chan error)
+		go func() { first <- alone.Do(t.Context(), func(*pgx.Conn) error { return nil }) }()
+		synctest.Wait()
+		gone, cancel := context.WithCancel(t.Context())
+		if err := alone.Do(gone, func(conn *pgx.Conn) error {
+			_, err := conn.Exec(context.WithoutCancel(gone), "bye")
+			cancel()
+			return err
+		}); err == nil {
+			t.Error("the connection is still there")
+		}
+		if err := <-first; err == nil {
+			t.Error("it was there for the one who waited for it")
+		}
+		ctx, end := context.WithTimeout(t.Context(), 5*time.Second)
+		defer end()
+		if err := alone.Do(ctx, func(*pgx.Conn) error { return nil }); err != nil {
+			t.Errorf("the next one: %v", err)
+		}
+	})
+}
